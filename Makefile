@@ -1,0 +1,56 @@
+# Two commands for a newcomer: `make run` and `make test`. Only Python >= 3.11 and make are needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test demo install format lint check bench clean
+
+help: ## list the verbs
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+# A stamp for each set of packages, so that the second time is quick.
+$(VENV)/run.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/test.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@ $(VENV)/run.stamp
+
+$(VENV)/bench.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	touch $@ $(VENV)/run.stamp
+
+install: $(VENV)/run.stamp ## make .venv and install the service there
+
+run: $(VENV)/run.stamp ## serve on 0.0.0.0:8001
+	$(BIN)/rt-audio serve
+
+test: $(VENV)/test.stamp ## run the whole test suite, with branch coverage
+	$(BIN)/pytest --cov --cov-report=term
+
+demo: $(VENV)/run.stamp ## start the service, stream speech through it, show what moved
+	$(BIN)/python benchmarks/demo.py
+
+format: $(VENV)/test.stamp ## rewrite the sources in the project's format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lint: $(VENV)/test.stamp ## ruff's format and lint
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+check: lint ## lint, and mypy's strict types
+	$(BIN)/mypy
+
+bench: $(VENV)/bench.stamp ## the quick benchmarks
+	$(BIN)/python benchmarks/codec_performance.py --quick
+	$(BIN)/python benchmarks/streams.py --quick
+
+clean: ## remove what the other verbs made
+	rm -rf $(VENV) build dist *.egg-info benchmarks/.build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
