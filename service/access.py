@@ -1,0 +1,85 @@
+"""Who may connect: browsers by their Origin, everybody by bearer token where tokens are set."""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from service.config import ConfigurationError, allowed
+
+#: RFC 6750, 2.1: what a bearer token is made of.
+_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+_SUBPROTOCOL_PREFIX = "bearer."
+
+
+class Access:
+    """The rule for one service: the origins it welcomes and, unless None, the tokens it takes."""
+
+    def __init__(self, origins: Collection[str], tokens: Iterable[str] | None) -> None:
+        self._origins = frozenset(origins)
+        # Digests have one length, so that comparing them tells nothing of a token's.
+        self._digests = None if tokens is None else [_digest(token) for token in tokens]
+
+    @classmethod
+    def load(cls, origins: Collection[str], tokens_file: Path | None) -> Self:
+        """Return the rule for a tokens file, one token a line, `#` for comments.
+
+        Raises ConfigurationError, which shows no token, when the file is not as allowed.
+        """
+        return cls(origins, None if tokens_file is None else _read_tokens(tokens_file))
+
+    def welcomes(self, origin: str | None, host: str | None) -> bool:
+        """Return whether a page of this origin may connect to the service at this Host.
+
+        Without an Origin it is no browser, and nothing is kept from it by this rule.
+        """
+        if origin is None or "*" in self._origins or origin.lower() in self._origins:
+            return True
+        return host is not None and urlsplit(origin.lower()).netloc == host.lower()
+
+    def admits(
+        self, authorization: str | None, query_token: str | None, subprotocols: Iterable[str]
+    ) -> bool:
+        """Return whether one of the places a token may stand in holds one that is known."""
+        if self._digests is None:
+            return True
+        scheme, _, credentials = (authorization or "").partition(" ")
+        given = [_token_of(name) for name in subprotocols if agreed_subprotocol([name])]
+        if scheme.lower() == "bearer":
+            given.append(credentials.strip())
+        if query_token is not None:
+            given.append(query_token)
+        return any(list(map(self._knows, given)))
+
+    def _knows(self, token: str) -> bool:
+        digest = _digest(token)
+        assert self._digests is not None
+        # Every digest is compared, found or not, so that time does not tell which is near.
+        return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
+
+
+def agreed_subprotocol(offered: Iterable[str]) -> str | None:
+    """Return the offered subprotocol that carries a token, which a browser needs echoed."""
+    return next((name for name in offered if name.startswith(_SUBPROTOCOL_PREFIX)), None)
+
+
+def _token_of(subprotocol: str) -> str:
+    return subprotocol.removeprefix(_SUBPROTOCOL_PREFIX)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="surrogateescape")).digest()
+
+
+def _read_tokens(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    tokens = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not tokens or not all(_TOKEN.fullmatch(token) for token in tokens):
+        raise ConfigurationError(f"RT_AUDIO_TOKENS_FILE={path}: must be {allowed('tokens_file')}")
+    return tokens

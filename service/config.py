@@ -1,0 +1,200 @@
+"""Settings: one frozen object, read once from the environment (`RT_AUDIO_*`).
+
+Each field carries its unit, its reason and what is allowed, so that an error message and the
+README's table say the same thing. The bounds keep out what can only be a slip.
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service import codec
+
+PREFIX = "RT_AUDIO_"
+
+
+class ConfigurationError(Exception):
+    """The service cannot start as configured; the message is one line for the operator."""
+
+
+def _comma_separated(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    values = tuple(origin.lower() for origin in values)
+    for origin in values:
+        parts = urlsplit(origin)
+        if origin != "*" and not (
+            parts.scheme and parts.netloc and origin == f"{parts.scheme}://{parts.netloc}"
+        ):
+            raise ValueError(f"{origin!r} is not an origin")
+    return values
+
+
+def _codec_order(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values or not set(values) <= set(codec.ORDER) or len(set(values)) < len(values):
+        raise ValueError("not an order of codecs")
+    return values
+
+
+def _setting(default: Any, unit: str, why: str, allowed: str, **bounds: Any) -> Any:
+    return Field(
+        default, description=why, json_schema_extra={"unit": unit, "allowed": allowed}, **bounds
+    )
+
+
+def _seconds(default: float, why: str, least: float = 0, most: float = 86400) -> Any:
+    return _setting(
+        default, "seconds", why, f"a number from {least:g} to {most:g}", ge=least, le=most
+    )
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
+Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set; `Settings.load()` reads and checks the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        validate_default=True,
+    )
+
+    host: str = _setting(
+        "0.0.0.0", "address", "the address to listen on; `::` for IPv6", "an address or host name",
+        min_length=1,
+    )  # fmt: skip
+    port: int = _setting(
+        8001, "TCP port", "0 lets the system choose", "a whole number from 0 to 65535",
+        ge=0, le=65535,
+    )  # fmt: skip
+    max_sessions: int = _setting(
+        1000, "sessions", "beyond it an upgrade gets 503, so that a pod never drowns",
+        "a whole number from 1 to 100000", ge=1, le=100_000,
+    )  # fmt: skip
+    max_frame_bytes: int = _setting(
+        1_048_576, "bytes", "a larger message closes its session with 1009; it bounds memory",
+        "a whole number from 2 to 67108864", ge=2, le=64 * 1_048_576,
+    )  # fmt: skip
+    idle_seconds: float = _seconds(
+        300, "no audio for this long closes the session with 1008", least=0.1
+    )
+    send_timeout_seconds: float = _seconds(
+        10, "a peer that takes no reply for this long is dropped", least=0.1, most=600
+    )
+    ping_seconds: float = _seconds(
+        20, "a peer that sends nothing for this long gets a ping; 0 never pings"
+    )
+    pong_seconds: float = _seconds(
+        20, "a pinged peer that stays silent for this long is gone", least=0.1
+    )
+    drain_notice_seconds: float = _seconds(
+        0, "after SIGTERM: not ready, yet still accepting, until load balancers have noticed"
+    )
+    drain_seconds: float = _seconds(
+        30, "after the notice: how long sessions may go on before they are closed with 1001"
+    )
+    allowed_origins: Annotated[Names, AfterValidator(_origins)] = _setting(
+        (), "origins", "browser pages from elsewhere that may connect; `*` for any",
+        "a comma-separated list of origins like https://example.com, or *",
+    )  # fmt: skip
+    tokens_file: Path | None = _setting(
+        None, "path", "a file of bearer tokens, one a line; when set, a session needs one of them",
+        "a readable file with at least one token, each a line of letters, digits and -._~+/=",
+    )  # fmt: skip
+    tls_cert_file: Path | None = _setting(
+        None, "path", "serve TLS with this certificate chain (PEM)",
+        "a certificate chain, given together with the key",
+    )  # fmt: skip
+    tls_key_file: Path | None = _setting(
+        None, "path", "the certificate's private key (PEM)",
+        "a private key, given together with the certificate",
+    )  # fmt: skip
+    conformance_echo: bool = _setting(
+        False, "switch", "offer /ws/echo, which returns any message, to conformance tools",
+        "true or false",
+    )  # fmt: skip
+    codec_order: Annotated[Names, AfterValidator(_codec_order)] = _setting(
+        codec.ORDER, "codecs", "which codec a session gets that asks for none, best first",
+        "a comma-separated choice of audioop, numpy, pure_python, each once",
+    )  # fmt: skip
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Lower] = _setting(
+        "info", "level", "debug adds a line for each frame", "debug, info, warning or error"
+    )
+    log_format: Annotated[Literal["auto", "json", "console"], Lower] = _setting(
+        "auto", "format", "auto is json lines, but console when standard error is a terminal",
+        "auto, json or console",
+    )  # fmt: skip
+
+    @field_validator("codec_order")
+    @classmethod
+    def _some_codec_here(cls, order: tuple[str, ...]) -> tuple[str, ...]:
+        codec.resolve(None, order)
+        return order
+
+    @field_validator("tls_key_file")
+    @classmethod
+    def _both_or_neither(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if (key is None) != (info.data.get("tls_cert_file") is None):
+            raise ValueError("one without the other")
+        return key
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Return the settings of the environment, with the overrides that are not None.
+
+        Raises ConfigurationError, one line that names the variable, its value and what is allowed.
+        """
+        given = {name: value for name, value in overrides.items() if value is not None}
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            value = given.get(name, os.environ.get(_variable(name), first["input"]))
+            raise ConfigurationError(
+                f"{_variable(name)}={value!s}: must be {allowed(name)}"
+            ) from None
+        except LookupError as error:
+            raise ConfigurationError(f"{_variable('codec_order')}: {error}") from None
+
+
+def unknown_variables() -> list[str]:
+    """Return a sentence for each RT_AUDIO_* variable that no setting reads, most likely a slip."""
+    known = [_variable(name) for name in Settings.model_fields]
+    sentences = []
+    for variable in sorted(os.environ):
+        if variable.startswith(PREFIX) and variable not in known:
+            near = difflib.get_close_matches(variable, known, 1, cutoff=0.85)
+            sentences.append(f"{variable} is no setting" + (f"; {near[0]}?" if near else ""))
+    return sentences
+
+
+def allowed(name: str) -> str:
+    """Return the words that say which values the field takes."""
+    extra = Settings.model_fields[name].json_schema_extra
+    assert isinstance(extra, dict)
+    return str(extra["allowed"])
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()

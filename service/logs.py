@@ -1,0 +1,56 @@
+"""Logging: structlog over the standard library's handlers, so that all packages' lines agree.
+
+JSON lines for machines, coloured columns on a terminal, on standard error. A line that cannot
+be written (a full disk, a closed pipe) is lost, and never disturbs a call.
+"""
+
+import logging
+import sys
+
+import structlog
+
+
+def set_up(level: str, form: str) -> None:
+    """Send every log line of the process to standard error.
+
+    `level` is debug, info, warning or error; `form` is json, console, or auto, which is console
+    on a terminal and json elsewhere.
+    """
+    console = sys.stderr.isatty() if form == "auto" else form == "console"
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    rendering: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if console
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+            foreign_pre_chain=shared,
+        )
+    )
+    # Other packages' debug lines show messages, and audio is not for logs.
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("service").setLevel(level.upper())
+    logging.raiseExceptions = False
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def get(name: str) -> structlog.stdlib.BoundLogger:
+    """Return the logger of that name."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
