@@ -1,0 +1,201 @@
+"""The Quart-Trio app: / · /health · /ready · /metrics · /ws/audio · /ws/echo.
+
+It admits and refuses, answers the upgrade, and hands the connection to a call. Under our own
+server the connection itself is taken over, and Quart and Hypercorn see nothing of the audio;
+under any other ASGI server, and Quart's test client, the call runs over ASGI events.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import resources
+from typing import Any
+
+from quart import Response, jsonify, request, websocket
+from quart.asgi import ASGIWebsocketConnection
+from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIWebsocketConnection
+from werkzeug.exceptions import HTTPException
+
+from service import call
+from service.access import Access, agreed_subprotocol
+from service.config import Settings
+from service.link import AsgiLink, AsgiReceive, AsgiSend, Link, Takeable
+from service.metrics import Metrics
+from service.roster import Roster
+from service.session import BadParameter, Parameters, Session
+from service.tally import Tally
+
+#: When a refused caller may try again, in seconds: a full or leaving pod is not full for long.
+RETRY_AFTER_SECONDS = 1
+
+
+def create_app(
+    settings: Settings, roster: Roster, tally: Tally, access: Access, metrics: Metrics
+) -> QuartTrio:
+    """Return the app over the given state, all of which may be shared with a server."""
+    app = QuartTrio(__name__, static_folder=None)
+    app.asgi_websocket_class = _WebsocketConnection
+    page = resources.files("service").joinpath("console/index.html").read_text("utf-8")
+
+    @app.get("/")
+    async def index() -> Response:
+        return Response(page, content_type="text/html; charset=utf-8")
+
+    @app.get("/health")
+    async def health() -> Response:
+        return jsonify(status="ok")
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        reason = roster.unready()
+        if reason is None:
+            return jsonify(status="ready")
+        return _error(503, reason, "no further session is taken now")
+
+    @app.get("/metrics")
+    async def scrape() -> Response:
+        page, content_type = metrics.render(request.headers.get("Accept", ""))
+        return Response(page, content_type=content_type)
+
+    @app.get("/ws/audio")
+    async def not_upgraded() -> Response:
+        response = _error(426, "upgrade_required", "connect with a WebSocket (RFC 6455)")
+        response.headers["Upgrade"] = "websocket"
+        response.headers["Connection"] = "Upgrade"
+        return response
+
+    @app.websocket("/ws/audio")
+    async def audio() -> None:
+        _check(access, roster)
+        parameters = Parameters.parse(websocket.args, settings.codec_order)
+        call_id = call.new_id()
+        headers = {"RT-Audio-Codec": parameters.codec, "RT-Audio-Session": call_id}
+        session = Session(parameters, tally, settings.max_frame_bytes)
+        with roster.call() as scope:
+            async with _accepted(headers, settings.send_timeout_seconds) as link:
+                await call.audio(
+                    link,
+                    session,
+                    tally,
+                    call_id=call_id,
+                    peer=_peer(),
+                    parameters=parameters,
+                    idle_seconds=settings.idle_seconds,
+                    scope=scope,
+                )
+
+    if settings.conformance_echo:
+
+        @app.websocket("/ws/echo")
+        async def echo() -> None:
+            _check(access, roster)
+            with roster.call() as scope:
+                async with _accepted({}, settings.send_timeout_seconds) as link:
+                    await call.hold(link, call.Echo(), settings.idle_seconds, scope)
+
+    @app.errorhandler(BadParameter)
+    async def bad_parameter(bad: BadParameter) -> Response:
+        tally.refused["bad_parameter"] += 1
+        return _error(
+            400,
+            "bad_parameter",
+            str(bad),
+            parameter=bad.parameter,
+            value=bad.value,
+            allowed=bad.allowed,
+        )
+
+    @app.errorhandler(_Refused)
+    async def refused(refusal: _Refused) -> Response:
+        tally.refused[refusal.reason] += 1
+        response = _error(refusal.status, refusal.reason, str(refusal))
+        response.headers.update(refusal.headers)
+        return response
+
+    @app.errorhandler(HTTPException)
+    async def http_error(error: HTTPException) -> Response:
+        name = error.name.lower().replace(" ", "_")
+        response = _error(error.code or 500, name, error.description or error.name)
+        for key, value in error.get_headers():
+            if key == "Allow":
+                response.headers[key] = value
+        return response
+
+    return app
+
+
+class _Refused(Exception):  # noqa: N818
+    """An upgrade is not granted, for one of the tally's reasons."""
+
+    def __init__(self, status: int, reason: str, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status, self.reason = status, reason
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def _check(access: Access, roster: Roster) -> None:
+    """Raise _Refused unless the caller may connect, and there is room."""
+    headers = websocket.headers
+    if not access.welcomes(headers.get("Origin"), headers.get("Host")):
+        raise _Refused(403, "origin", "pages of this origin may not connect")
+    if not access.admits(
+        headers.get("Authorization"),
+        websocket.args.get("access_token"),
+        websocket.requested_subprotocols,
+    ):
+        raise _Refused(401, "unauthorized", "a known bearer token is needed",
+                       WWW_Authenticate="Bearer")  # fmt: skip
+    reason = roster.refusal()
+    if reason is not None:
+        raise _Refused(503, reason, "no further session is taken now",
+                       Retry_After=str(RETRY_AFTER_SECONDS))  # fmt: skip
+
+
+def _error(status: int, error: str, message: str, **details: str) -> Response:
+    response = jsonify(error=error, message=message, **details)
+    response.status_code = status
+    return response
+
+
+def _peer() -> str:
+    client = websocket.scope.get("client")
+    return "unknown" if client is None else f"{client[0]}:{client[1]}"
+
+
+@asynccontextmanager
+async def _accepted(headers: dict[str, str], send_seconds: float) -> AsyncIterator[Link]:
+    """Answer the upgrade with these headers, and lend the link that the call may use."""
+    subprotocol = agreed_subprotocol(websocket.requested_subprotocols)
+    connection: Takeable | None = websocket.scope.get("state", {}).get("connection")
+    if connection is None:
+        await websocket.accept(headers, subprotocol)
+        receive, send = websocket.asgi  # type: ignore[attr-defined]
+        yield AsgiLink(receive, send, send_seconds)
+        return
+    await connection.park()
+    try:
+        await websocket.accept(headers, subprotocol)
+        link = connection.link()
+        if link is None:
+            raise _Refused(400, "abandoned", "the peer left, or sent data ahead of the answer")
+        yield link
+    finally:
+        connection.release()
+
+
+class _WebsocketConnection(TrioASGIWebsocketConnection):
+    """Quart's WebSocket connection without its reader task and its queue.
+
+    A call reads ASGI's events itself, if at all: so it sees the peer's close code and empty
+    messages, both of which Quart loses, and is not cancelled when the peer leaves.
+    """
+
+    async def __call__(self, receive: AsgiReceive, send: AsgiSend) -> None:
+        async def answer(event: Any) -> None:
+            # Once accepted, only the link closes; Quart would say 1000 whatever happened.
+            if not (self._accepted and event["type"] == "websocket.close"):
+                await send(event)
+
+        accepted_websocket = self._create_websocket_from_scope(answer)
+        accepted_websocket.asgi = (receive, send)  # type: ignore[attr-defined]
+        await ASGIWebsocketConnection.handle_websocket(self, accepted_websocket, answer)

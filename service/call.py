@@ -1,0 +1,107 @@
+"""One call from its first log line to its last: carried by a link until something ends it.
+
+This is the boundary of a call's faults. Whatever happens inside, the peer is told, the outcome is
+counted once, and nobody else notices.
+"""
+
+import logging
+import secrets
+
+import structlog
+import trio
+
+from service import logs
+from service.ending import DRAINED, FAULT, Ending
+from service.link import CLOSE_SECONDS, Conversation, Link, Message
+from service.session import Parameters, Session
+from service.tally import Tally
+
+_log = logs.get(__name__)
+
+
+def new_id() -> str:
+    """Return an id for a call, 48 random bits, to find it in the logs."""
+    return secrets.token_hex(6)
+
+
+class Echo:
+    """The conversation that returns every message as it is, for conformance tools."""
+
+    def receive(self, message: Message) -> Message:
+        """Return the message."""
+        return message
+
+    def replied(self, message: Message, reply: Message, seconds: float) -> None:
+        """Count nothing."""
+
+
+async def audio(
+    link: Link,
+    session: Session,
+    tally: Tally,
+    *,
+    call_id: str,
+    peer: str,
+    parameters: Parameters,
+    idle_seconds: float,
+    scope: trio.CancelScope,
+) -> None:
+    """Carry a session to its end, log its first and last line, and count its outcome.
+
+    `idle_seconds` and `scope` are as for `hold`.
+    """
+    began = trio.current_time()
+    with structlog.contextvars.bound_contextvars(session=call_id):
+        # Bound besides, because frames are traced from the pump's task, not from this one.
+        log = _log.bind(
+            session=call_id,
+            peer=peer,
+            codec=parameters.codec,
+            encoding=parameters.encoding,
+            reply=parameters.reply,
+        )
+        if logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
+            session.trace = lambda size: log.debug("frame", bytes=size)
+        log.info("session_started", sample_rate=parameters.sample_rate)
+        ending = DRAINED
+        try:
+            ending = await hold(link, session, idle_seconds, scope)
+        finally:
+            seconds = trio.current_time() - began
+            tally.sessions[ending.outcome] += 1
+            tally.session_seconds.add(seconds)
+            if ending.rejection is not None:
+                tally.frames_rejected[ending.rejection] += 1
+            log.info(
+                "session_ended",
+                outcome=ending.outcome,
+                code=ending.code if ending.peer_code is None else ending.peer_code,
+                reason=ending.reason,
+                frames=session.frames,
+                bytes=session.bytes,
+                smallest=session.smallest,
+                largest=session.largest,
+                seconds=round(seconds, 3),
+            )
+
+
+async def hold(
+    link: Link, conversation: Conversation, idle_seconds: float, scope: trio.CancelScope
+) -> Ending:
+    """Carry the conversation to its end, tell the peer, and return how it ended.
+
+    Cancelling `scope` ends it as drained. A cancellation from outside does too, and goes on
+    once the peer has been told.
+    """
+    ending = DRAINED
+    try:
+        with scope:
+            ending = await link.carry(conversation, idle_seconds)
+    except Exception:
+        _log.exception("call_failed")
+        ending = FAULT
+    finally:
+        # Bounded by the link itself; this is for the case that one forgets.
+        with trio.move_on_after(2 * CLOSE_SECONDS, shield=True):
+            await link.close(ending)
+    return ending

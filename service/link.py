@@ -1,0 +1,246 @@
+"""How messages move: over ASGI, over a Trio stream, and over memory for tests.
+
+A link carries a conversation, knows nothing of audio, and says how it ended. Back-pressure is
+the absence of reading: while a reply cannot be written nothing is read, so a peer that does not
+read costs what is in flight and no more, until the send deadline drops it.
+"""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from time import perf_counter
+from typing import Any, Protocol
+
+import trio
+
+from service.ending import (
+    ABNORMAL_CLOSURE,
+    ABORTED,
+    NO_STATUS_RECEIVED,
+    STUCK,
+    Ending,
+    completed,
+    idle,
+)
+from service.wire import PING, Wire, frame
+
+Message = bytes | str
+AsgiReceive = Callable[[], Awaitable[Any]]
+AsgiSend = Callable[[Any], Awaitable[None]]
+
+#: How long the peer may take over the close handshake, in seconds.
+CLOSE_SECONDS = 1.0
+#: How much is read at once, in bytes: 200 frames of 20 ms, and what one connection's turn may cost.
+READ_BYTES = 65536
+
+
+class Conversation(Protocol):
+    """What a link carries: a reply, or the ending, for each message."""
+
+    def receive(self, message: Message) -> Message | Ending:
+        """Return the reply to a message, or the ending that it brings."""
+
+    def replied(self, message: Any, reply: Any, seconds: float) -> None:
+        """Take note that the reply was written, so many seconds after its message was read."""
+
+
+class Takeable(Protocol):
+    """A connection that the upgrade's handler can take over, found in the ASGI scope's state."""
+
+    async def park(self) -> None:
+        """Stop reading, so that the upgrade can be answered and nothing be lost."""
+
+    def link(self) -> "Link | None":
+        """Return the link that owns the connection from now on, or None if it is gone."""
+
+    def release(self) -> None:
+        """Say that the link is done with."""
+
+
+class Link(ABC):
+    """One connection as messages.
+
+    `receive` gives a message, or the ending once there will be none. `send` raises
+    trio.BrokenResourceError when the peer is gone and trio.TooSlowError past the send deadline.
+    Both may be cancelled; what a cancelled send has written is unknown, so only `close` follows.
+    """
+
+    @abstractmethod
+    async def receive(self) -> Message | Ending:
+        """Return the next message, or how the connection ended."""
+
+    @abstractmethod
+    async def send(self, message: Message) -> None:
+        """Write one message."""
+
+    @abstractmethod
+    async def close(self, ending: Ending) -> None:
+        """Tell the peer how it ended, if there is anybody to tell, and let the connection go.
+
+        Takes CLOSE_SECONDS at most, whatever the peer does.
+        """
+
+    async def carry(self, conversation: Conversation, idle_seconds: float) -> Ending:
+        """Reply to each message until the call is over; return how it ended."""
+        while True:
+            with trio.move_on_after(idle_seconds) as silence:
+                message = await self.receive()
+            if silence.cancelled_caught:
+                return idle(idle_seconds)
+            if isinstance(message, Ending):
+                return message
+            began = perf_counter()
+            reply = conversation.receive(message)
+            if isinstance(reply, Ending):
+                return reply
+            try:
+                await self.send(reply)
+            except trio.TooSlowError:
+                return STUCK
+            except trio.BrokenResourceError:
+                return ABORTED
+            conversation.replied(message, reply, perf_counter() - began)
+
+
+class AsgiLink(Link):
+    """A link over an accepted ASGI WebSocket, for any ASGI server and Quart's test client."""
+
+    def __init__(self, receive: AsgiReceive, send: AsgiSend, send_seconds: float) -> None:
+        self._receive, self._send = receive, send
+        self._send_seconds = send_seconds
+
+    async def receive(self) -> Message | Ending:
+        while True:
+            event = await self._receive()
+            if event["type"] == "websocket.disconnect":
+                code = event.get("code", NO_STATUS_RECEIVED)
+                return ABORTED if code == ABNORMAL_CLOSURE else completed(code)
+            if event["type"] == "websocket.receive":
+                data: bytes | None = event.get("bytes")
+                # Servers give the other key as None or not at all; b"" is a message too.
+                return event["text"] if data is None else data
+
+    async def send(self, message: Message) -> None:
+        key = "text" if isinstance(message, str) else "bytes"
+        with trio.fail_after(self._send_seconds):
+            try:
+                await self._send({"type": "websocket.send", key: message})
+            except OSError as error:  # what ASGI 2.4 servers raise when the peer is gone
+                raise trio.BrokenResourceError from error
+
+    async def close(self, ending: Ending) -> None:
+        if ending.code is None:
+            return
+        event = {"type": "websocket.close", "code": ending.code, "reason": ending.reason}
+        with trio.move_on_after(CLOSE_SECONDS):
+            with suppress(OSError):
+                await self._send(event)
+
+
+class StreamLink(Link):
+    """A link over a Trio stream, TCP or TLS, on which the upgrade was just answered.
+
+    Pings after `ping_seconds` of silence, and takes a peer that stays silent for `pong_seconds`
+    more for gone; 0 for `ping_seconds` is never.
+    """
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        max_bytes: int,
+        send_seconds: float,
+        ping_seconds: float,
+        pong_seconds: float,
+    ) -> None:
+        self.stream = stream
+        self.wire = Wire(max_bytes)
+        self.send_seconds = send_seconds
+        self.ping_seconds, self.pong_seconds = ping_seconds, pong_seconds
+        self.unsent = b""  # what a carrier could not write, and must stand before a close frame
+        self._messages: deque[Message] = deque()
+
+    async def receive(self) -> Message | Ending:
+        while True:
+            if self._messages:
+                return self._messages.popleft()
+            if self.wire.ending is not None:
+                # Its close frame waits until the messages before it have had their replies.
+                return self.wire.ending
+            try:
+                data = await self._read()
+                if not data:
+                    return ABORTED
+                self._messages.extend(self.wire.feed(bytes(data)))
+                if self.wire.ending is None:
+                    await self._write(self.wire.take_replies())
+            except trio.BrokenResourceError:
+                return ABORTED
+            except trio.TooSlowError:
+                return STUCK
+
+    async def send(self, message: Message) -> None:
+        await self._write(frame(message))
+
+    async def _read(self) -> bytes | bytearray:
+        if not self.ping_seconds:
+            return await self.stream.receive_some(READ_BYTES)
+        with trio.move_on_after(self.ping_seconds):
+            return await self.stream.receive_some(READ_BYTES)
+        await self._write(PING)
+        with trio.move_on_after(self.pong_seconds):
+            return await self.stream.receive_some(READ_BYTES)
+        return b""
+
+    async def _write(self, data: bytes) -> None:
+        if data:
+            with trio.fail_after(self.send_seconds):
+                await self.stream.send_all(data)
+
+    async def close(self, ending: Ending) -> None:
+        if ending not in (ABORTED, STUCK):
+            with trio.move_on_after(CLOSE_SECONDS), suppress(trio.BrokenResourceError):
+                await self._say_goodbye(ending)
+        await self.stream.aclose()
+
+    async def _say_goodbye(self, ending: Ending) -> None:
+        farewell = self.unsent + self.wire.take_replies()
+        if ending.code is not None:
+            farewell += self.wire.close(ending.code, ending.reason)
+        await self.stream.send_all(farewell)
+        if self.wire.ending is not None and isinstance(self.stream, trio.SocketStream):
+            # After a protocol error the server ends the connection first (RFC 6455, 7.1.7).
+            await self.stream.send_eof()
+        # Unread bytes at the moment of closing would become a reset, and a reset can overtake
+        # the close frame; so read on until the peer has had it.
+        while self.wire.peer_code is None:
+            data = await self.stream.receive_some(READ_BYTES)
+            if not data:
+                return
+            self.wire.feed(bytes(data))
+
+
+class MemoryLink(Link):
+    """A link over memory, with its other end in `peer`; a message is taken only when it is read."""
+
+    def __init__(self, send_seconds: float = 10) -> None:
+        self._send_seconds = send_seconds
+        self._to_peer, self.from_service = trio.open_memory_channel[Message | Ending](0)
+        self.to_service, self._from_peer = trio.open_memory_channel[Message](0)
+        self.leave_code: int | None = None
+
+    async def receive(self) -> Message | Ending:
+        try:
+            return await self._from_peer.receive()
+        except trio.EndOfChannel:
+            return ABORTED if self.leave_code is None else completed(self.leave_code)
+
+    async def send(self, message: Message) -> None:
+        with trio.fail_after(self._send_seconds):
+            await self._to_peer.send(message)
+
+    async def close(self, ending: Ending) -> None:
+        with trio.move_on_after(CLOSE_SECONDS), self._to_peer:
+            if ending.code is not None:
+                with suppress(trio.BrokenResourceError):
+                    await self._to_peer.send(ending)

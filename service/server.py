@@ -1,0 +1,223 @@
+"""Lifetimes: listeners, connections, the pump, and what a signal does to them.
+
+    the app's lifespan
+      background: the pump, the lag watcher
+        connections: one task for each
+          listening: until a signal came and the calls are over
+
+The drain runs while listeners and connections are both alive, so /health, /ready and /metrics
+answer until the last call is over.
+"""
+
+import gc
+import logging
+import signal
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.worker_context import WorkerContext
+
+from service import __version__, codec, logs
+from service.access import Access
+from service.app import create_app
+from service.config import ConfigurationError, Settings, unknown_variables
+from service.connection import Connection, Shared, Transport
+from service.link import CLOSE_SECONDS, Link, StreamLink
+from service.metrics import Metrics
+from service.pump import Pump, PumpedLink
+from service.roster import Roster
+from service.tally import Histogram, Tally
+
+_log = logs.get(__name__)
+
+#: How many clients the kernel may hold ready for us; a reconnect storm comes all at once.
+_BACKLOG = 4096
+_LAG_SAMPLE_SECONDS = 0.1
+
+
+async def serve(
+    settings: Settings, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+) -> bool:
+    """Serve until a signal has ended it; return False if a second signal cut the ending short.
+
+    Reports the bound TCP port through `task_status` once the service can be used. SIGTERM drains,
+    SIGINT closes all sessions at once. Raises ConfigurationError for what can't be started as
+    configured.
+    """
+    access = Access.load(settings.allowed_origins, settings.tokens_file)
+    roster = Roster(settings.max_sessions)
+    tally = Tally(codec.available(), codec.LAWS)
+    metrics = Metrics(roster, tally, {name: name in codec.available() for name in codec.ORDER})
+    pump = Pump()
+    shared = Shared(
+        app=ASGIWrapper(create_app(settings, roster, tally, access, metrics)),
+        config=_hypercorn_config(),
+        context=WorkerContext(None),
+        send_seconds=settings.send_timeout_seconds,
+        make_link=partial(_make_link, settings, pump),
+    )
+    listeners = await _listeners(settings)
+    async with _lifespan(shared), trio.open_nursery() as background:
+        background.start_soon(pump.run)
+        background.start_soon(_watch_lag, tally.loop_lag_seconds)
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as listening:
+                listening.start_soon(
+                    partial(
+                        trio.serve_listeners,
+                        partial(_serve_connection, shared),
+                        listeners,
+                        handler_nursery=connections,
+                    )
+                )
+                in_full = await _until_drained(settings, roster, listeners, task_status)
+                listening.cancel_scope.cancel()
+            await shared.context.terminated.set()
+            for connection in shared.connections:
+                connection.retire()
+            connections.cancel_scope.deadline = trio.current_time() + CLOSE_SECONDS
+        background.cancel_scope.cancel()
+    _log.info("stopped", in_full=in_full)
+    return in_full
+
+
+async def _until_drained(
+    settings: Settings,
+    roster: Roster,
+    listeners: Sequence[trio.abc.Listener[trio.SocketStream]],
+    task_status: trio.TaskStatus[int],
+) -> bool:
+    """Wait for a signal, let the calls finish in their time, and close those that are left."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        port = _port(listeners[0])
+        _log.info("listening", host=settings.host, port=port, version=__version__)
+        if settings.conformance_echo:
+            _log.warning("conformance_echo", message="/ws/echo returns anything; for tests only")
+        for sentence in unknown_variables():
+            _log.warning("unknown_variable", message=sentence)
+        # What start-up left behind stays for good; the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        task_status.started(port)
+        number = await anext(signals)
+        _log.info("draining", signal=signal.Signals(number).name, sessions=roster.active)
+        in_full = False
+        async with trio.open_nursery() as nursery:
+
+            async def second_signal() -> None:
+                await anext(signals)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(second_signal)
+            await _let_finish(settings, roster, at_once=number == signal.SIGINT)
+            in_full = True
+            nursery.cancel_scope.cancel()
+        roster.draining, roster.accepting = True, False
+        roster.dismiss()
+        with trio.move_on_after(CLOSE_SECONDS + 0.5):
+            await roster.wait_empty()
+    return in_full
+
+
+async def _let_finish(settings: Settings, roster: Roster, *, at_once: bool) -> None:
+    roster.draining = True
+    if not at_once:
+        # Not ready, but still accepting: load balancers take a while to look elsewhere.
+        await trio.sleep(settings.drain_notice_seconds)
+        roster.accepting = False
+        with trio.move_on_after(settings.drain_seconds):
+            await roster.wait_empty()
+
+
+def _make_link(settings: Settings, pump: Pump, stream: trio.abc.Stream) -> Link:
+    """Return the link for a stream that was just upgraded: the pump's for TCP, else its own."""
+    limits = (
+        settings.max_frame_bytes,
+        settings.send_timeout_seconds,
+        settings.ping_seconds,
+        settings.pong_seconds,
+    )
+    if isinstance(stream, trio.SocketStream):
+        return PumpedLink(pump, stream, *limits)
+    return StreamLink(stream, *limits)
+
+
+def _hypercorn_config() -> Config:
+    config = Config()
+    config.accesslog = None  # a session's own log lines say more
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.include_server_header = False
+    return config
+
+
+async def _serve_connection(shared: Shared, stream: Transport) -> None:
+    await Connection(shared, stream).run()
+
+
+async def _listeners(settings: Settings) -> list[Any]:
+    """Return the listeners, with TLS where it is configured."""
+    context = _tls_context(settings)
+    try:
+        listeners = await trio.open_tcp_listeners(
+            settings.port, host=settings.host, backlog=_BACKLOG
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"RT_AUDIO_HOST={settings.host} RT_AUDIO_PORT={settings.port}: "
+            f"cannot listen there: {error.strerror or error}"
+        ) from None
+    if context is None:
+        return listeners
+    return [trio.SSLListener(each, context, https_compatible=True) for each in listeners]
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_cert_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"RT_AUDIO_TLS_CERT_FILE={settings.tls_cert_file} "
+            f"RT_AUDIO_TLS_KEY_FILE={settings.tls_key_file}: must be a certificate chain and its "
+            f"key, PEM files that can be read: {error.strerror or error}"
+        ) from None
+    return context
+
+
+def _port(listener: trio.abc.Listener[Any]) -> int:
+    if isinstance(listener, trio.SSLListener):
+        listener = listener.transport_listener
+    assert isinstance(listener, trio.SocketListener)
+    port: int = listener.socket.getsockname()[1]
+    return port
+
+
+@asynccontextmanager
+async def _lifespan(shared: Shared) -> AsyncIterator[None]:
+    """Have the app's ASGI lifespan around the block."""
+    lifespan = Lifespan(shared.app, shared.config, {})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(lifespan.handle_lifespan)
+        await lifespan.wait_for_startup()
+        yield
+        await lifespan.wait_for_shutdown()
+        nursery.cancel_scope.cancel()
+
+
+async def _watch_lag(lag: Histogram) -> None:
+    """Keep asking for a short sleep, and count by how much each was too long, in seconds."""
+    while True:
+        due = perf_counter() + _LAG_SAMPLE_SECONDS
+        await trio.sleep(_LAG_SAMPLE_SECONDS)
+        lag.add(max(0.0, perf_counter() - due))

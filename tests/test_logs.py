@@ -1,0 +1,120 @@
+"""Log lines: JSON for machines, and nothing in them that must not be."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from service import logs
+from tests.callers import calling
+
+
+@pytest.fixture(autouse=True)
+def _restore() -> Iterator[None]:
+    root = logging.getLogger()
+    before, level, raising = root.handlers[:], root.level, logging.raiseExceptions
+    yield
+    root.handlers[:], root.level, logging.raiseExceptions = before, level, raising
+    logging.getLogger("service").setLevel(logging.NOTSET)
+    structlog.reset_defaults()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_ours_and_other_packages_lines_are_json_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up("info", "auto")
+    logs.get("service.test").info("hello", session="abc")
+    logging.getLogger("hypercorn.error").warning("watch %s", "out")
+    ours, theirs = lines(capsys)
+    assert (ours["event"], ours["session"], ours["level"]) == ("hello", "abc", "info")
+    assert (theirs["event"], theirs["level"]) == ("watch out", "warning")
+    assert str(ours["timestamp"]).endswith("Z")
+
+
+def test_the_level_is_ours_and_other_packages_stay_quiet(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.set_up("debug", "json")
+    logs.get("service.test").debug("detail")
+    logging.getLogger("websockets.server").debug("< BINARY 00 00 00 00")
+    assert [line["event"] for line in lines(capsys)] == ["detail"]
+
+
+def test_an_exception_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up("info", "json")
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        logs.get("service.test").exception("failed")
+    [line] = lines(capsys)
+    assert "broken" in json.dumps(line["exception"])
+
+
+def test_columns_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up("info", "console")
+    logs.get("service.test").info("hello", bytes=320)
+    shown = capsys.readouterr().err
+    assert "hello" in shown
+    assert not shown.startswith("{")
+
+
+def test_a_line_that_cannot_be_written_disturbs_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr("sys.stderr", closed)
+    monkeypatch.setattr(closed, "isatty", lambda: False, raising=False)
+    logs.set_up("info", "json")
+    logs.get("service.test").info("lost")
+
+
+async def test_a_call_has_a_first_and_a_last_line_and_debug_a_line_a_frame(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.set_up("debug", "json")
+    async with calling("server", "reply=ulaw&codec=numpy") as (caller, service):
+        for size in (320, 160):
+            await caller.ask(b"\x5a" * size)
+        await caller.leave(1001)
+        await service.metric_becomes("rt_audio_sessions_active", 0)
+    said = [line for line in lines(capsys) if "session" in line]
+    assert [line["event"] for line in said] == [
+        "session_started",
+        "frame",
+        "frame",
+        "session_ended",
+    ]
+    started, *frames, ended = said
+    assert len({line["session"] for line in said}) == 1
+    assert (started["codec"], started["encoding"], started["reply"]) == ("numpy", "pcm16", "ulaw")
+    assert str(started["peer"]).startswith("127.0.0.1:")
+    assert [frame["bytes"] for frame in frames] == [320, 160]
+    assert {name: ended[name] for name in ("outcome", "code", "frames", "bytes")} == {
+        "outcome": "completed", "code": 1001, "frames": 2, "bytes": 480,
+    }  # fmt: skip
+    assert (ended["smallest"], ended["largest"]) == (160, 320)
+    assert isinstance(ended["seconds"], float)
+
+
+async def test_neither_audio_nor_tokens_are_logged(
+    capsys: pytest.CaptureFixture[str], tmp_path: object
+) -> None:
+    logs.set_up("debug", "json")
+    file = f"{tmp_path}/tokens"
+    with open(file, "w") as tokens:  # noqa: ASYNC230
+        tokens.write("sesame")
+    query = "access_token=sesame"
+    async with calling("server", query, tokens_file=file) as (caller, _):
+        await caller.ask(b"ZZZZ")
+        await caller.send("not audio, YYYY")
+        await caller.hung_up()
+    shown = capsys.readouterr().err
+    assert "session_ended" in shown
+    for secret in ("sesame", "ZZZZ", "5a 5a", "YYYY"):
+        assert secret not in shown

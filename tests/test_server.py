@@ -1,0 +1,219 @@
+"""Start and stop: the whole server on loopback, and what a signal does to those on the line.
+
+Signals are sent to this very process; serve() is listening to them in every one of these tests.
+"""
+
+import os
+import signal
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import trio
+
+from service.config import ConfigurationError, Settings
+from service.server import serve
+from tests.callers import Service, StreamCaller, serving, upgrade_request
+
+
+def terminate(number: int = signal.SIGTERM) -> None:
+    os.kill(os.getpid(), number)
+
+
+async def drains(service: Service) -> None:
+    """Return once the service says that it is draining."""
+    with trio.fail_after(5):
+        while (await service.get("/ready"))[0] == 200:
+            await trio.lowlevel.checkpoint()
+
+
+async def stopped(service: Service, within: float = 5) -> None:
+    with trio.fail_after(within):
+        await service.stopped.wait()
+
+
+async def test_with_nobody_on_the_line_it_exits_at_once() -> None:
+    async with serving() as service:
+        terminate()
+        await stopped(service, within=0.5)
+        assert service.in_full is True
+
+
+async def test_a_scrapers_keep_alive_connection_does_not_hold_the_exit() -> None:
+    async with serving() as service:
+        scraper = await service.connect()
+        await scraper.send_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await scraper.receive_some()).startswith(b"HTTP/1.1 200")
+        half_sent = await service.connect()
+        await half_sent.send_all(b"GET /health HT")
+        await service.get("/health")
+        terminate()
+        await stopped(service, within=0.5)
+
+
+async def test_while_draining_it_answers_refuses_newcomers_and_lets_calls_finish() -> None:
+    async with serving() as service:
+        call = await service.call()
+        await call.ask(b"before")
+        terminate()
+        await drains(service)
+        assert (await service.get("/health"))[0] == 200
+        status, body = await service.get("/ready")
+        assert (status, "draining" in body) == (503, True)
+        assert await service.metric("rt_audio_draining") == 1
+        newcomer = await service.connect()
+        await newcomer.send_all(upgrade_request("/ws/audio"))
+        answer = bytes(await newcomer.receive_some())
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"retry-after: 1" in answer.lower()
+        assert await call.ask(b"talk") == b"talk"
+        assert not service.stopped.is_set()
+        await call.leave()
+        await stopped(service)
+        assert service.in_full is True
+
+
+async def test_during_the_notice_it_is_unready_and_still_accepts() -> None:
+    async with serving(drain_notice_seconds=60, drain_seconds=0) as service:
+        terminate()
+        await drains(service)
+        call = await service.call()
+        assert await call.ask(b"we") == b"we"
+        terminate()
+        assert (await call.hung_up())[0] == 1001
+        await stopped(service)
+
+
+async def test_calls_that_outlast_the_drain_time_are_told_1001() -> None:
+    async with serving(drain_seconds=0.2) as service:
+        calls = [await service.call() for _ in range(20)]
+        for call in calls:
+            await call.ask(b"hi")
+        terminate()
+        for call in calls:
+            code, reason = await call.hung_up()
+            assert code == 1001
+            assert "restarting" in reason
+        await stopped(service)
+        assert service.in_full is True
+
+
+async def test_sigint_tells_everybody_1001_at_once() -> None:
+    async with serving(drain_seconds=600) as service:
+        call = await service.call()
+        await call.ask(b"hi")
+        terminate(signal.SIGINT)
+        assert (await call.hung_up())[0] == 1001
+        await stopped(service)
+        assert service.in_full is True
+
+
+async def test_a_second_signal_cuts_the_drain_short_and_it_says_so() -> None:
+    async with serving(drain_seconds=600) as service:
+        call = await service.call()
+        await call.ask(b"hi")
+        terminate()
+        await drains(service)
+        terminate()
+        assert (await call.hung_up())[0] == 1001
+        await stopped(service)
+        assert service.in_full is False
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_stuck_reader_does_not_hold_the_exit(tls: bool) -> None:
+    async with serving(tls=tls, drain_seconds=0.2, send_timeout_seconds=600) as service:
+        stuck = await service.call()
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def flood() -> None:
+                with suppress(trio.BrokenResourceError):
+                    while True:
+                        await stuck.send(bytes(1 << 16))
+
+            with trio.move_on_after(0.3):  # by then every buffer on the way is full
+                await service.stopped.wait()
+            other = await service.call()
+            assert await other.ask(b"soon") == b"soon"
+            terminate()
+            assert (await other.hung_up())[0] == 1001
+            await stopped(service)
+
+
+async def test_a_client_that_does_not_read_its_answer_is_dropped() -> None:
+    async with serving(send_timeout_seconds=0.3) as service:
+        greedy = await service.connect()
+        assert isinstance(greedy, trio.SocketStream)
+        greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        requests = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 1000
+        with suppress(trio.BrokenResourceError), trio.fail_after(10):
+            while True:
+                await greedy.send_all(requests)
+        assert (await service.get("/health"))[0] == 200
+
+
+async def test_200_connections_that_vanish_leave_nothing_behind() -> None:
+    async with serving() as service:
+        descriptors = len(os.listdir("/proc/self/fd"))
+        calls = [await service.call() for _ in range(200)]
+        assert await service.metric("rt_audio_sessions_active") == 200
+        for number, call in enumerate(calls):
+            if number % 2:
+                reset(call)
+            await call.vanish()
+        await service.metric_becomes("rt_audio_sessions_active", 0)
+        assert await service.metric('rt_audio_sessions_total{outcome="aborted"}') == 200
+        assert len(os.listdir("/proc/self/fd")) <= descriptors + 2
+
+
+def reset(call: StreamCaller) -> None:
+    """Have the connection end with a reset instead of a FIN."""
+    assert isinstance(call.stream, trio.SocketStream)
+    linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+    call.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+
+async def test_a_half_close_ends_its_own_call() -> None:
+    async with serving() as service:
+        call = await service.call()
+        await call.ask(b"hi")
+        assert isinstance(call.stream, trio.SocketStream)
+        await call.stream.send_eof()
+        await service.metric_becomes('rt_audio_sessions_total{outcome="aborted"}', 1)
+        assert await call.hung_up() == (None, "")
+
+
+async def test_beyond_max_sessions_an_upgrade_is_503_until_a_call_ends() -> None:
+    async with serving(max_sessions=1) as service:
+        first = await service.call()
+        second = await service.connect()
+        await second.send_all(upgrade_request("/ws/audio"))
+        assert (bytes(await second.receive_some())).startswith(b"HTTP/1.1 503")
+        assert (await service.get("/ready"))[0] == 503
+        await first.leave()
+        await service.metric_becomes("rt_audio_sessions_active", 0)
+        third = await service.call()
+        assert await third.ask(b"room") == b"room"
+
+
+async def test_a_taken_port_is_a_configuration_error() -> None:
+    async with serving() as service:
+        with pytest.raises(ConfigurationError, match=f"RT_AUDIO_PORT={service.port}: cannot"):
+            await serve(Settings(host="127.0.0.1", port=service.port))
+
+
+async def test_an_unusable_certificate_is_a_configuration_error(tmp_path: Path) -> None:
+    for name, content in (("missing", None), ("empty", "")):
+        file = tmp_path / name
+        if content is not None:
+            file.write_text(content)
+        with pytest.raises(ConfigurationError, match=f"RT_AUDIO_TLS_CERT_FILE={file} "):
+            await serve(Settings(tls_cert_file=file, tls_key_file=file))
+
+
+async def test_echo_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(conformance_echo=True) as service:
+        call = await service.call(path="/ws/echo")
+        assert await call.ask("anything") == "anything"
