@@ -1,0 +1,199 @@
+"""The command line: `rt-audio serve` and `rt-audio stream`.
+
+Options, progress and exit statuses live here only: 0 for done, 1 for a clear reason why not, 2 for
+a wrong option or setting, 130 for Ctrl-C.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from service import __version__
+
+if TYPE_CHECKING:
+    from service.client import Report
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rt-audio", message="%(prog)s %(version)s")
+def main() -> None:
+    """Serve audio over WebSocket, and stream files to it."""
+
+
+class _WrongSetting(click.ClickException):
+    exit_code = 2
+
+
+@contextmanager
+def _exit_statuses() -> Iterator[None]:
+    """Have Ctrl-C end the process quietly, with the status that a shell gives to SIGINT."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except BaseExceptionGroup as group:
+        # What Ctrl-C is once it has come out of a nursery.
+        if group.subgroup(KeyboardInterrupt) is None:
+            raise
+        raise SystemExit(130) from None
+
+
+# What the options may be is said once, in Settings; so here they are any text.
+@main.command()
+@click.option("--host", help="Address to listen on (RT_AUDIO_HOST).")
+@click.option("--port", help="TCP port; 0 lets the system choose (RT_AUDIO_PORT).")
+@click.option("--log-level", help="debug, info, warning or error (RT_AUDIO_LOG_LEVEL).")
+@click.pass_context
+@_exit_statuses()
+def serve(
+    context: click.Context, host: str | None, port: str | None, log_level: str | None
+) -> None:
+    """Serve until SIGTERM, which lets calls finish, or SIGINT.
+
+    Everything else is set in the environment, by the RT_AUDIO_* variables of the README.
+    """
+    # Imported here because it takes seconds: so --help is quick, and Ctrl-C quiet meanwhile.
+    import trio
+
+    from service import logs
+    from service.config import ConfigurationError, Settings
+    from service.server import serve as serve_until_signal
+
+    try:
+        settings = Settings.load(host=host, port=port, log_level=log_level)
+        logs.set_up(settings.log_level, settings.log_format)
+        in_full = trio.run(serve_until_signal, settings)
+    except ConfigurationError as error:
+        raise _WrongSetting(str(error)) from None
+    context.exit(0 if in_full else 1)
+
+
+class _Positive(click.FloatRange):
+    """A number above 0 that is not infinite; click's own range lets `nan` pass."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a number one can pace by.", param, ctx)
+        return number
+
+
+@main.command()
+@click.argument("file", metavar="FILE.wav", type=click.Path(path_type=Path))
+@click.option(
+    "--url", default="ws://localhost:8001/ws/audio", show_default=True, help="The service."
+)
+@click.option(
+    "--reply",
+    type=click.Choice(["pcm16", "ulaw", "alaw"]),
+    default="pcm16",
+    show_default=True,
+    help="What to get back.",
+)
+@click.option("--codec", help="Codec tier to ask for: audioop, numpy or pure_python.")
+@click.option("--token", help="Bearer token, where the service wants one.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="BACK.wav", help="Write what came back here."
+)
+@click.option("--frame-ms", type=_Positive(), default=20, show_default=True, help="Frame length.")
+@click.option(
+    "--speed", type=_Positive(), default=1, show_default=True, help="1 is real time, 2 twice it."
+)
+@_exit_statuses()
+def stream(
+    file: Path,
+    url: str,
+    reply: str,
+    codec: str | None,
+    token: str | None,
+    out: Path | None,
+    frame_ms: float,
+    speed: float,
+) -> None:
+    """Stream a 16-bit mono PCM WAV file, and print how its replies came back."""
+    import trio
+
+    from service import client
+    from service.dial import ClientError
+
+    try:
+        audio = client.read_wav(file)
+        with _progress(file.name, audio.seconds) as advance:
+            report = trio.run(
+                partial(
+                    client.stream,
+                    audio,
+                    url,
+                    reply=reply,
+                    codec=codec,
+                    token=token,
+                    frame_ms=frame_ms,
+                    speed=speed,
+                    on_reply=advance,
+                )
+            )
+        _print(report, asked_for=codec)
+        if out is not None:
+            client.write_wav(out, report.audio, reply, audio.sample_rate)
+    except ClientError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@contextmanager
+def _progress(name: str, seconds: float) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on standard error, if that is a terminal; call what it yields after each reply."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = [TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()]
+    # Drawn right after a reply, when nothing is due for most of a frame time: a refresh thread
+    # would hold the interpreter at any time, and the client would measure its own bar.
+    with Progress(
+        *columns, console=console, auto_refresh=False, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(f"{name}, {seconds:.1f} s", total=None)
+        drawn = 0.0
+
+        def advance(done: int, total: int) -> None:
+            nonlocal drawn
+            now = perf_counter()
+            if done == total or now - drawn >= 0.1:
+                drawn = now
+                bar.update(task, completed=done, total=total, refresh=True)
+
+        yield advance
+
+
+def _print(report: "Report", asked_for: str | None) -> None:
+    """Print the figures as a table of two columns."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    codec = report.codec or "not said"
+    if asked_for is not None and asked_for != report.codec:
+        codec += f" (asked for: {asked_for})"
+    table = Table.grid(padding=(0, 2))
+    for name, value in {
+        "codec": codec,
+        "frames": f"{report.frames_sent:,} sent, {report.frames_received:,} received",
+        "bytes": f"{report.bytes_sent:,} sent, {report.bytes_received:,} received",
+        "round trip": f"p50 {report.p50_ms:.2f}, p95 {report.p95_ms:.2f}, "
+        f"p99 {report.p99_ms:.2f}, max {report.max_ms:.2f} ms",
+        "gaps": f"{report.gaps} over {2 * report.frame_ms:g} ms; "
+        f"the longest pause was {report.longest_pause_ms:.1f} ms",
+    }.items():
+        table.add_row(Text(name), Text(value))  # as text: nothing in it is markup
+    Console().print(table)

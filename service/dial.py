@@ -1,0 +1,189 @@
+"""Reach a service: an address, TCP and TLS, the upgrade, and a sentence for each way it can fail.
+
+What trio-websocket and the network raise becomes a ClientError here, and nurseries' groups are
+opened here, so that nobody above has to.
+"""
+
+import json
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Self
+from urllib.parse import urlencode, urlsplit
+
+import h11
+import trio
+from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
+
+#: How long the service may take to be connected to and to answer the upgrade, in seconds.
+CONNECT_SECONDS = 10.0
+#: How long the service may take over the close handshake, in seconds.
+CLOSE_SECONDS = 1.0
+
+
+class ClientError(Exception):
+    """Something went wrong that is not a bug of the client; the text is one sentence."""
+
+
+class ConnectError(ClientError):
+    """The service cannot be reached at that address."""
+
+
+class RefusedError(ClientError):
+    """The service refused the upgrade, with this HTTP status."""
+
+    def __init__(self, sentence: str, status: int) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a WebSocket is; its text leaves out the query, which may carry a token."""
+
+    secure: bool
+    host: str
+    port: int
+    host_header: str
+    path: str
+    query: str
+
+    @classmethod
+    def parse(cls, url: str, query: dict[str, str]) -> Self:
+        """Return the address of a URL with a query put in front of its own; raise ConnectError."""
+        try:
+            parts = urlsplit(url)
+            secure, host = parts.scheme == "wss", parts.hostname
+            port = parts.port or (443 if secure else 80)
+        except ValueError:
+            host = None
+        # The rest of printable ASCII is the service's to judge; anything else cannot be sent.
+        if not host or parts.scheme not in ("ws", "wss") or not re.fullmatch(r"[!-~]+", url):
+            raise ConnectError(
+                f"{plain(url.partition('?')[0])!r} is not a WebSocket address "
+                "like ws://localhost:8001/ws/audio or wss://example.com/ws/audio"
+            )
+        return cls(
+            secure=secure,
+            host=host,
+            port=port,
+            host_header=parts.netloc.rpartition("@")[2],
+            path=parts.path or "/",
+            query="&".join(filter(None, (urlencode(query), parts.query))),
+        )
+
+    def __str__(self) -> str:
+        return f"{'wss' if self.secure else 'ws'}://{self.host_header}{self.path}"
+
+
+@asynccontextmanager
+async def connection(
+    address: Address, token: str | None = None, *, max_message_size: int = 2**20
+) -> AsyncIterator[WebSocketConnection]:
+    """Have an open WebSocket for the block; what goes wrong comes out in exception groups.
+
+    trio-websocket's own way to connect waits out its timeout when TLS fails and does not say why,
+    and sends a wrong Host header for an IPv6 address.
+    """
+    headers = [] if token is None else [(b"Authorization", _bearer(token))]
+    transport = await _dial(address)
+    try:
+        async with trio.open_nursery() as nursery:
+            with trio.move_on_after(CONNECT_SECONDS) as upgrading:
+                ws = await wrap_client_stream(
+                    nursery,
+                    transport,
+                    address.host_header,
+                    f"{address.path}?{address.query}",
+                    extra_headers=headers,
+                    max_message_size=max_message_size,
+                )
+            if upgrading.cancelled_caught:
+                raise ConnectError(
+                    f"{address} did not answer the upgrade within {CONNECT_SECONDS:g} seconds"
+                )
+            try:
+                yield ws
+            finally:
+                with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                    await ws.aclose()
+            nursery.cancel_scope.cancel()
+    finally:
+        await trio.aclose_forcefully(transport)
+
+
+async def _dial(address: Address) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+    """Connect, through TLS and the system's CAs if the address says so; raise ConnectError."""
+    why = f"no answer in {CONNECT_SECONDS:g} seconds"
+    with trio.move_on_after(CONNECT_SECONDS):
+        try:
+            if not address.secure:
+                return await trio.open_tcp_stream(address.host, address.port)
+            tls = await trio.open_ssl_over_tcp_stream(
+                address.host, address.port, https_compatible=True
+            )
+            try:
+                await tls.do_handshake()
+            except BaseException:
+                await trio.aclose_forcefully(tls)
+                raise
+            return tls
+        except (OSError, UnicodeError) as error:  # the latter for a name that IDNA cannot encode
+            why = system_words(error)
+        except trio.BrokenResourceError as error:
+            cause = error.__cause__
+            detail = getattr(cause, "verify_message", None) or getattr(cause, "reason", None)
+            why = f"TLS failed: {detail or 'the other side hung up'}"
+    raise ConnectError(f"cannot connect to {address}: {why}")
+
+
+def opened(group: BaseExceptionGroup[BaseException], address: Address) -> BaseException:
+    """Return the one error that a nursery's group is about, as ours if it is trio-websocket's."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, ConnectionRejected):
+        return _refused(error, address)
+    if isinstance(error, h11.ProtocolError):
+        # trio-websocket trips over its own answer to a 101 that RFC 6455 does not allow.
+        return ConnectError(f"{address} answered the upgrade with something that is no WebSocket")
+    return error
+
+
+def _refused(rejection: ConnectionRejected, address: Address) -> RefusedError:
+    status = rejection.status_code
+    try:
+        message = str(json.loads(rejection.body or b"")["message"])
+    except (ValueError, LookupError, TypeError):  # some other server, or a proxy before ours
+        known = status in list(HTTPStatus)
+        message = HTTPStatus(status).phrase if known else "no reason given"
+    return RefusedError(
+        f"{address} refused the upgrade with HTTP {status}: {plain(message)}", status
+    )
+
+
+def _bearer(token: str) -> bytes:
+    if not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", token):
+        raise ConnectError("the token cannot be sent: it may have letters, digits and -._~+/= only")
+    return b"Bearer " + token.encode()
+
+
+def system_words(error: OSError | UnicodeError) -> str:
+    """Return why, in the system's words, without the address that Trio puts before them."""
+    if isinstance(error.__cause__, BaseExceptionGroup):
+        # One for each address of the name, and usually all the same.
+        causes = [each for each in error.__cause__.exceptions if isinstance(each, OSError)]
+        return ", ".join(dict.fromkeys(map(system_words, causes)))
+    number = getattr(error, "errno", None)
+    if number is not None and number > 0:
+        return os.strerror(number)
+    return getattr(error, "strerror", None) or str(error)
+
+
+def plain(text: str) -> str:
+    """Return a stranger's text as one short line without control characters."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(printable.split())[:300]
