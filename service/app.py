@@ -5,8 +5,6 @@ server the connection itself is taken over, and Quart and Hypercorn see nothing 
 under any other ASGI server, and Quart's test client, the call runs over ASGI events.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
 
@@ -72,17 +70,17 @@ def create_app(
         headers = {"RT-Audio-Codec": parameters.codec, "RT-Audio-Session": call_id}
         session = Session(parameters, tally, settings.max_frame_bytes)
         with roster.call() as scope:
-            async with _accepted(headers, settings.send_timeout_seconds) as link:
-                await call.audio(
-                    link,
-                    session,
-                    tally,
-                    call_id=call_id,
-                    peer=_peer(),
-                    parameters=parameters,
-                    idle_seconds=settings.idle_seconds,
-                    scope=scope,
-                )
+            link = await _accept(headers, settings.send_timeout_seconds)
+            await call.audio(
+                link,
+                session,
+                tally,
+                call_id=call_id,
+                peer=_peer(),
+                parameters=parameters,
+                idle_seconds=settings.idle_seconds,
+                scope=scope,
+            )
 
     if settings.conformance_echo:
 
@@ -90,8 +88,8 @@ def create_app(
         async def echo() -> None:
             _check(access, roster)
             with roster.call() as scope:
-                async with _accepted({}, settings.send_timeout_seconds) as link:
-                    await call.hold(link, call.Echo(), settings.idle_seconds, scope)
+                link = await _accept({}, settings.send_timeout_seconds)
+                await call.hold(link, call.Echo(), settings.idle_seconds, scope)
 
     @app.errorhandler(BadParameter)
     async def bad_parameter(bad: BadParameter) -> Response:
@@ -162,25 +160,18 @@ def _peer() -> str:
     return "unknown" if client is None else f"{client[0]}:{client[1]}"
 
 
-@asynccontextmanager
-async def _accepted(headers: dict[str, str], send_seconds: float) -> AsyncIterator[Link]:
-    """Answer the upgrade with these headers, and lend the link that the call may use."""
+async def _accept(headers: dict[str, str], send_seconds: float) -> Link:
+    """Answer the upgrade with these headers, and return the link for the call."""
     subprotocol = agreed_subprotocol(websocket.requested_subprotocols)
+    await websocket.accept(headers, subprotocol)
     connection: Takeable | None = websocket.scope.get("state", {}).get("connection")
     if connection is None:
-        await websocket.accept(headers, subprotocol)
         receive, send = websocket.asgi  # type: ignore[attr-defined]
-        yield AsgiLink(receive, send, send_seconds)
-        return
-    await connection.park()
-    try:
-        await websocket.accept(headers, subprotocol)
-        link = connection.link()
-        if link is None:
-            raise _Refused(400, "abandoned", "the peer left, or sent data ahead of the answer")
-        yield link
-    finally:
-        connection.release()
+        return AsgiLink(receive, send, send_seconds)
+    link = connection.link()
+    if link is None:
+        raise _Refused(400, "abandoned", "data was sent ahead of the answer")
+    return link
 
 
 class _WebsocketConnection(TrioASGIWebsocketConnection):

@@ -6,7 +6,8 @@ an idle keep-alive connection is closed, at shutdown at once; and an upgraded co
 taken over, so that its session owns the stream alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from math import inf
 
@@ -15,14 +16,14 @@ from h11 import Request as H11Request
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.protocol.ws_stream import Handshake, WSStream
+from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ConnectionState, Scope
 from hypercorn.utils import parse_socket_addr
 
 from service import logs
-from service.link import READ_BYTES, Link
+from service.link import READ_BYTES, AsgiSend, Link
 
 _log = logs.get(__name__)
 
@@ -53,7 +54,11 @@ class _Http1(H11Protocol):
 
 
 class Connection:
-    """One connection, from its handshake to its close; `run` never raises an Exception."""
+    """One connection, from its handshake to its close; `run` never raises an Exception.
+
+    A plain request runs in a task of its own, so that the connection is read meanwhile. An
+    upgrade runs in the connection's task: nobody reads then, so the session may.
+    """
 
     def __init__(self, shared: Shared, stream: Transport) -> None:
         self._shared = shared
@@ -61,19 +66,20 @@ class Connection:
         self._sending = trio.Lock()
         self._idle_until = trio.current_time() + shared.config.keep_alive_timeout
         self._reading = trio.CancelScope()
-        self._parking = False
-        self._handshake: Handshake | None = None
-        self._parked, self._released = trio.Event(), trio.Event()
+        self._requests: TaskGroup | None = None
+        self._upgrade: tuple[Scope, AsgiSend] | None = None
 
     async def run(self) -> None:
-        """Serve requests until either side has had enough, or a session took over and ended."""
+        """Serve requests until either side has had enough, or an upgrade's session has ended."""
         self._shared.connections.add(self)
         try:
-            await self._serve()
+            async with AsyncExitStack() as self._stack:
+                await self._serve()
         except Exception:
             _log.exception("connection_failed")
         finally:
             self._shared.connections.discard(self)
+            # At once, over TLS too, since its listener is https_compatible.
             await self._stream.aclose()
 
     def retire(self) -> None:
@@ -81,32 +87,30 @@ class Connection:
         if self._idle_until < inf:
             self._reading.cancel()
 
-    async def park(self) -> None:
-        """Stop reading; once it returns nobody reads from the stream any more.
-
-        For a request that asks for an upgrade: until that is answered, no further byte can
-        arrive, since Hypercorn refuses data sent ahead of the answer.
-        """
-        if isinstance(self._http.stream, WSStream):
-            self._handshake = self._http.stream.handshake
-            # No compression: it saves 5 to 9 % on 20 ms of audio and costs more than all else.
-            self._handshake.extensions = None
-        self._parking = True
-        self._reading.cancel()
-        await self._parked.wait()
-
     def link(self) -> Link | None:
         """Return the link that owns the stream from now on, after the upgrade was answered.
 
-        None if Hypercorn did not answer it, because the peer was gone or had sent data ahead.
+        None if Hypercorn did not answer it, because the peer had sent data ahead.
         """
-        if self._handshake is None or not self._handshake.accepted:
+        assert isinstance(self._http.stream, WSStream)
+        if not self._http.stream.handshake.accepted:
             return None
         return self._shared.make_link(self._stream)
 
-    def release(self) -> None:
-        """Let the parked connection end; its stream is closed already."""
-        self._released.set()
+    async def spawn_app(
+        self, app: AppWrapper, config: Config, scope: Scope, send: AsgiSend
+    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
+        """Have the app serve a request; Hypercorn calls this, as it would its TaskGroup's."""
+        if scope["type"] == "websocket":
+            self._upgrade = scope, send
+            return _never_put
+        requests = self._requests
+        if requests is None:
+            # A nursery for those that need one; most connections are upgraded and do not.
+            requests = self._requests = TaskGroup()
+            await requests.__aenter__()
+            self._stack.push_async_exit(requests.__aexit__)  # type: ignore[type-var]
+        return await requests.spawn_app(app, config, scope, send)
 
     async def _serve(self) -> None:
         transport = self._stream
@@ -124,22 +128,21 @@ class Connection:
         except OSError:  # gone before it was looked at
             return
         server = parse_socket_addr(transport.socket.family, transport.socket.getsockname())
-        async with TaskGroup() as task_group:
-            self._http = _Http1(
-                self._shared.app,
-                self._shared.config,
-                self._shared.context,
-                task_group,
-                ConnectionState({"connection": self}),
-                transport is not self._stream,
-                client,
-                server,
-                self._send,
-            )
-            await self._read()
+        self._http = _Http1(
+            self._shared.app,
+            self._shared.config,
+            self._shared.context,
+            self,  # type: ignore[arg-type]  # all of a TaskGroup that HTTP/1.1 asks for
+            ConnectionState({"connection": self}),
+            transport is not self._stream,
+            client,
+            server,
+            self._send,
+        )
+        await self._read()
 
     async def _read(self) -> None:
-        while not self._parking:
+        while self._upgrade is None:
             with trio.CancelScope(deadline=self._idle_until) as self._reading:
                 try:
                     data = await self._stream.receive_some(READ_BYTES)
@@ -150,17 +153,26 @@ class Connection:
             await self._http.handle(RawData(bytes(data)))
             if not data:
                 break
-        self._parked.set()
-        if self._parking:
-            await self._released.wait()
-        else:
+        if self._upgrade is None:
             await self._http.handle(Closed())
+        else:
+            await self._answer_upgrade(*self._upgrade)
+
+    async def _answer_upgrade(self, scope: Scope, send: AsgiSend) -> None:
+        stream = self._http.stream
+        assert isinstance(stream, WSStream)
+        # No compression: it saves 5 to 9 % on 20 ms of audio and costs more than all else.
+        stream.handshake.extensions = None
+        try:
+            await self._shared.app(
+                scope, trio.sleep_forever, send, trio.to_thread.run_sync, trio.from_thread.run
+            )
+        finally:
+            if not stream.handshake.accepted:
+                await send(None)
 
     async def _send(self, event: Event) -> None:
         """Do what the protocol asks for: write, close, or begin or end being idle."""
-        if self._released.is_set():
-            # Hypercorn's own farewell to a connection that was taken over comes too late.
-            return
         if isinstance(event, RawData):
             if not await self._written(event.data):
                 await self._hang_up()
@@ -176,12 +188,15 @@ class Connection:
                 self._reading.cancel()
 
     async def _hang_up(self) -> None:
-        # Closing is at once, over TLS too, since its listener is https_compatible.
         await self._stream.aclose()
         await self._http.handle(Closed())
 
     async def _written(self, data: bytes) -> bool:
-        async with self._sending:
+        try:
+            self._sending.acquire_nowait()  # spares a turn of the event loop
+        except trio.WouldBlock:
+            await self._sending.acquire()
+        try:
             # The request's own scope may be cancelled while its answer is on the way out.
             with trio.move_on_after(self._shared.send_seconds, shield=True):
                 try:
@@ -189,4 +204,10 @@ class Connection:
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     return False
                 return True
-        return False
+            return False
+        finally:
+            self._sending.release()
+
+
+async def _never_put(event: ASGIReceiveEvent) -> None:
+    """Drop an ASGI event for an upgrade, whose session reads the stream itself."""

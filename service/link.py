@@ -48,14 +48,8 @@ class Conversation(Protocol):
 class Takeable(Protocol):
     """A connection that the upgrade's handler can take over, found in the ASGI scope's state."""
 
-    async def park(self) -> None:
-        """Stop reading, so that the upgrade can be answered and nothing be lost."""
-
     def link(self) -> "Link | None":
-        """Return the link that owns the connection from now on, or None if it is gone."""
-
-    def release(self) -> None:
-        """Say that the link is done with."""
+        """Return the link that owns the connection, after the upgrade; None if it had none."""
 
 
 class Link(ABC):
@@ -208,7 +202,7 @@ class StreamLink(Link):
         if ending.code is not None:
             farewell += self.wire.close(ending.code, ending.reason)
         await self.stream.send_all(farewell)
-        if self.wire.ending is not None and isinstance(self.stream, trio.SocketStream):
+        if ending.outcome == "rejected" and isinstance(self.stream, trio.SocketStream):
             # After a protocol error the server ends the connection first (RFC 6455, 7.1.7).
             await self.stream.send_eof()
         # Unread bytes at the moment of closing would become a reset, and a reset can overtake

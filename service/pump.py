@@ -89,18 +89,16 @@ class _Connection:
     __slots__ = (
         "_answered",
         "_conversation",
+        "_heard",
         "_idle_seconds",
+        "_idle_since",
         "_link",
         "_messages",
-        "_messages_heard",
-        "_messages_seen",
-        "_messages_since",
+        "_others",
         "_pinged",
         "_pump",
         "_read_at",
-        "_reads",
-        "_reads_seen",
-        "_reads_since",
+        "_silent_since",
         "_socket",
         "_unsent",
         "_unsent_since",
@@ -127,10 +125,9 @@ class _Connection:
         self._answered: list[tuple[Message, Message]] = []  # answered, and not yet written
         self._unsent = b""
         self._read_at = 0.0
-        self._reads = self._messages_heard = 0
+        self._heard = self._others = 0  # messages, and reads without one, since the last sweep
         now = trio.current_time()
-        self._unsent_since = self._reads_since = self._messages_since = now
-        self._reads_seen = self._messages_seen = 0
+        self._unsent_since = self._silent_since = self._idle_since = now
         self._pinged = False
         self.ending = ABORTED
         self.bug: Exception | None = None
@@ -139,48 +136,51 @@ class _Connection:
     def serve(self) -> None:
         """Do what the socket is ready for."""
         try:
-            if not self._unsent:
-                self._read()
-            elif self._write(self._unsent):
-                self._pump.wait_for_writing(self, False)
-                self._note_written()
-                self._answer()
+            if self._unsent:
+                self._write_on()
+                return
+            try:
+                data = self._socket.recv(READ_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            self._read_at = perf_counter()
+            message = self._wire.whole(data)
+            if message is None:
+                self._read_on(data)
+                return
+            # A single message with nothing around it: the common case, without a detour.
+            self._heard += 1
+            reply = self._conversation.receive(message)
+            if isinstance(reply, Ending):
+                self._end(reply)
+            elif self._write(frame(reply)):
+                self._conversation.replied(message, reply, perf_counter() - self._read_at)
+            else:
+                self._answered.append((message, reply))
+                self._wait_for_writing()
         except Exception as bug:
             self.bug = bug
             self._end(ABORTED)
 
-    def _read(self) -> None:
-        try:
-            data = self._socket.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
+    def _read_on(self, data: bytes) -> None:
+        """Answer whatever else may come: many messages, parts of one, control frames, the end."""
         if not data:
             self._end(ABORTED)
             return
-        self._read_at = perf_counter()
-        self._reads += 1
-        message = self._wire.whole(data)
-        if message is not None:
-            self._messages_heard += 1
-            self._answer_one(message)
-            return
         messages = self._wire.feed(data)
-        self._messages_heard += len(messages)
+        self._heard += len(messages)
+        self._others += not messages
         self._messages = deque(messages)
         self._answer()
 
-    def _answer_one(self, message: bytes) -> None:
-        """Answer a single message with nothing around it: the common case, without a detour."""
-        reply = self._conversation.receive(message)
-        if isinstance(reply, Ending):
-            self._end(reply)
-        elif self._write(frame(reply)):
-            self._conversation.replied(message, reply, perf_counter() - self._read_at)
-        else:
-            self._answered.append((message, reply))
-            self._wait_for_writing()
+    def _write_on(self) -> None:
+        """Write what is left; when all is out, answer what was read and read again."""
+        if self._write(self._unsent):
+            self._pump.wait_for_writing(self, False)
+            self._note_written()
+            self._answer()
 
     def _answer(self) -> None:
         """Answer all messages that were read; stop where a write has to wait."""
@@ -241,15 +241,16 @@ class _Connection:
             if now - self._unsent_since >= link.send_seconds:
                 self._end(STUCK)
             return
-        if self._messages_heard != self._messages_seen:
-            self._messages_seen, self._messages_since = self._messages_heard, now
-        elif now - self._messages_since >= self._idle_seconds:
+        if self._heard:
+            self._heard, self._idle_since = 0, now
+            self._others += 1
+        elif now - self._idle_since >= self._idle_seconds:
             self._end(idle(self._idle_seconds))
             return
-        if self._reads != self._reads_seen:
-            self._reads_seen, self._reads_since, self._pinged = self._reads, now, False
+        if self._others:
+            self._others, self._silent_since, self._pinged = 0, now, False
         elif link.ping_seconds:
-            silent = now - self._reads_since
+            silent = now - self._silent_since
             if silent >= link.ping_seconds + link.pong_seconds:
                 self._end(ABORTED)
             elif silent >= link.ping_seconds and not self._pinged:

@@ -4,10 +4,11 @@ A session cannot tell which link carries it. It counts into the service's tally,
 its own only what the log line at its end says.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Self
+from typing import Any, Self
 
 from service import codec
 from service.ending import UNSUPPORTED_DATA, Ending, rejected, text_refused, too_large
@@ -77,17 +78,19 @@ def _sample_rate(value: str) -> int:
     )
 
 
-def _timed(convert: Callable[[bytes], bytes], seconds: Histogram) -> Callable[[bytes], bytes]:
-    """Return the conversion with its time counted, in seconds."""
-    add = seconds.add
+#: A codec's one direction, and where the seconds that it takes are counted.
+Conversion = tuple[Callable[[bytes], bytes], Histogram]
 
-    def convert_and_count(frame: bytes) -> bytes:
+
+def _converted(frame: bytes, conversions: tuple[Conversion, ...]) -> bytes:
+    for convert, seconds in conversions:
         began = perf_counter()
-        converted = convert(frame)
-        add(perf_counter() - began)
-        return converted
-
-    return convert_and_count
+        frame = convert(frame)
+        took = perf_counter() - began
+        # As Histogram.add, without the call.
+        seconds.counts[bisect_left(seconds.bounds, took)] += 1
+        seconds.sum += took
+    return frame
 
 
 class Session:
@@ -98,9 +101,8 @@ class Session:
     """
 
     __slots__ = (
-        "_add_turnaround",
         "_bucket",
-        "_converts",
+        "_conversions",
         "_frame_bytes",
         "_max_frame_bytes",
         "_sample_bytes",
@@ -122,17 +124,16 @@ class Session:
         self._sample_bytes = BYTES_PER_SAMPLE[encoding]
         self._seconds_per_byte = 1 / (parameters.sample_rate * self._sample_bytes)
         self._frame_bytes = tally.frame_bytes[encoding]
-        self._add_turnaround = tally.turnaround_seconds.add
-        self._converts: tuple[Callable[[bytes], bytes], ...] = ()
-        self._tap: Callable[[bytes], bytes] | None = None
+        self._conversions: tuple[Conversion, ...] = ()
+        self._tap: tuple[Conversion, ...] = ()
         if encoding == reply == "pcm16":
             # Encode latency is known on live traffic for every tier, at no cost to the reply.
-            self._tap = self._encoder(parameters.codec, "ulaw")
+            self._tap = (self._encoder(parameters.codec, "ulaw"),)
         elif encoding != reply:
             if encoding != "pcm16":
-                self._converts += (self._decoder(parameters.codec, encoding),)
+                self._conversions += (self._decoder(parameters.codec, encoding),)
             if reply != "pcm16":
-                self._converts += (self._encoder(parameters.codec, reply),)
+                self._conversions += (self._encoder(parameters.codec, reply),)
         self.frames = 0
         self.bytes = 0
         self.smallest: int | None = None
@@ -141,21 +142,20 @@ class Session:
         self._size = -1
         self._bucket = 0
 
-    def _encoder(self, name: str, law: str) -> Callable[[bytes], bytes]:
-        return _timed(codec.tier(name, law).encode, self._tally.encode_seconds[name, law])
+    def _encoder(self, name: str, law: str) -> Conversion:
+        return codec.tier(name, law).encode, self._tally.encode_seconds[name, law]
 
-    def _decoder(self, name: str, law: str) -> Callable[[bytes], bytes]:
-        return _timed(codec.tier(name, law).decode, self._tally.decode_seconds[name, law])
+    def _decoder(self, name: str, law: str) -> Conversion:
+        return codec.tier(name, law).decode, self._tally.decode_seconds[name, law]
 
-    def receive(self, message: bytes | str) -> bytes | Ending:
+    def receive(self, message: Any) -> bytes | Ending:
         """Return the reply to a message of audio, or the ending that it brings upon the call."""
         size = len(message)
         # Callers seldom change the size of their frames, and what was found out of it holds.
-        if size != self._size or isinstance(message, str):
+        if size != self._size or type(message) is not bytes:
             ending = self._look_at(message)
             if ending is not None:
                 return ending
-        assert isinstance(message, bytes)
         self.frames += 1
         self.bytes += size
         histogram = self._frame_bytes
@@ -164,9 +164,7 @@ class Session:
         self._tally.inbound_seconds += size * self._seconds_per_byte
         if self.trace is not None:
             self.trace(size)
-        for convert in self._converts:
-            message = convert(message)
-        return message
+        return _converted(message, self._conversions) if self._conversions else message
 
     def _look_at(self, message: bytes | str) -> Ending | None:
         """Return the ending that a message's kind and size bring, or take note of the size."""
@@ -185,8 +183,11 @@ class Session:
 
     def replied(self, message: bytes, reply: bytes, seconds: float) -> None:
         """Count a reply that has been written, so many seconds after its message was read."""
+        tally = self._tally
         # A reply has as many samples as its message, so as many seconds.
-        self._tally.outbound_seconds += len(message) * self._seconds_per_byte
-        self._add_turnaround(seconds)
-        if self._tap is not None and message:
-            self._tap(message)
+        tally.outbound_seconds += len(message) * self._seconds_per_byte
+        turnaround = tally.turnaround_seconds
+        turnaround.counts[bisect_left(turnaround.bounds, seconds)] += 1
+        turnaround.sum += seconds
+        if self._tap and message:
+            _converted(message, self._tap)

@@ -5,6 +5,8 @@ that a whole, unfragmented binary frame (all that a healthy caller ever sends) c
 the C mask and no protocol object at all, while every other frame goes to the protocol.
 """
 
+from functools import lru_cache
+
 from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
@@ -31,15 +33,18 @@ PING = Frame(Opcode.PING, b"").serialize(mask=False)
 def frame(message: bytes | str) -> bytes:
     """Return the message as one unmasked, unfragmented frame (RFC 6455, 5.2)."""
     if isinstance(message, str):
-        first, payload = _TEXT, message.encode()
-    else:
-        first, payload = _BINARY, message
-    size = len(payload)
+        payload = message.encode()
+        return _header(_TEXT, len(payload)) + payload
+    return _header(_BINARY, len(message)) + message
+
+
+@lru_cache(maxsize=1024)
+def _header(first: int, size: int) -> bytes:
     if size < 126:
-        return bytes((first, size)) + payload
+        return bytes((first, size))
     if size < 65536:
-        return bytes((first, 126)) + size.to_bytes(2) + payload
-    return bytes((first, 127)) + size.to_bytes(8) + payload
+        return bytes((first, 126)) + size.to_bytes(2)
+    return bytes((first, 127)) + size.to_bytes(8)
 
 
 class Wire:

@@ -99,7 +99,8 @@ def test_both_formats_parse(metrics: Metrics) -> None:
     assert len(list(parse(io.StringIO(page.decode())))) > 20
     page, content_type = metrics.render("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
-    assert len(list(parse_openmetrics(io.StringIO(page.decode()))))  # type: ignore[no-untyped-call] > 20
+    families = parse_openmetrics(io.StringIO(page.decode()))  # type: ignore[no-untyped-call]
+    assert len(list(families)) > 20
 
 
 def test_the_registry_may_be_given() -> None:
