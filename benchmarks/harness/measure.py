@@ -1,0 +1,341 @@
+"""The measurements: each a function from a bench to one table's data."""
+
+import dataclasses
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from harness.generator import Generator, Report
+from harness.servers import CEILING, FASTAPI, MAIN, OURS, Kind, Pool, Server, ServerError
+
+Once = Callable[[Server, Kind], Report]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long everything takes: the full run's figures may be quoted, the quick run's may not."""
+
+    rounds: int
+    echo: float  # seconds of each closed-loop run
+    probe: float  # seconds of each open-loop run in the search for the most streams
+    latency: float  # seconds of each open-loop run at a fixed load
+    probes: int  # open-loop runs in the first search; later rounds start from its answer
+    sessions: int  # open sessions at the end of the memory measurement
+    sizes: tuple[int, ...] = (320, 160, 960)
+    loads: tuple[int, ...] = (100, 400, 800)
+    storm: int = 1000
+
+
+FULL = Pace(rounds=3, echo=1.2, probe=1.5, latency=2.0, probes=6, sessions=2000)
+QUICK = Pace(
+    rounds=1, echo=0.4, probe=0.6, latency=0.8, probes=4, sessions=600, loads=(100, 400), storm=500
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: its heading, the figure it shows, and how to write it."""
+
+    heading: str
+    key: str
+    form: str = "{:,.0f}"
+    scale: float = 1
+
+
+@dataclass
+class Table:
+    """One measurement's outcome: medians by row title, and notes on what they mean."""
+
+    name: str
+    title: str
+    columns: list[Column]
+    rows: dict[str, Report] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Bench:
+    """What every measurement needs: the generator, the servers, the pace, and whom to tell."""
+
+    generator: Generator
+    pool: Pool
+    kinds: list[Kind]
+    pace: Pace
+    progress: Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+
+    def interleave(
+        self, table: Table, kinds: list[Kind], once: Once, *, fresh: bool = False
+    ) -> Table:
+        """Measure each kind once a round, round after round; each figure is its rounds' median."""
+        samples: dict[str, list[Report]] = {kind.title: [] for kind in kinds}
+        steps = kinds * self.pace.rounds
+        for step, kind in enumerate(steps):
+            self.progress(f"{table.name}: {kind.title}", step, len(steps))
+            try:
+                with self.pool.use(kind, fresh=fresh) as server:
+                    samples[kind.title].append(once(server, kind))
+            except ServerError as error:
+                table.notes.append(str(error))
+        for title, reports in samples.items():
+            if reports:
+                table.rows[title] = _medians(reports)
+        _warn(table)
+        return table
+
+    def load(self, server: Server, kind: Kind, mode: str, **options: float) -> Report:
+        """Run the generator against a server, with this row's path, sizes and checks."""
+        return self.generator.run(
+            mode,
+            server.port,
+            kind.path,
+            bytes=kind.size,
+            reply=kind.reply,
+            check=int(kind.size == kind.reply),
+            tls=int(kind.tls),
+            server_pid=server.pid,
+            **options,
+        )
+
+
+def _medians(reports: list[Report]) -> Report:
+    """Return each figure's median; one that most rounds do not have is left out."""
+    medians: Report = {}
+    for key in dict.fromkeys(key for report in reports for key in report):
+        values = [report[key] for report in reports if key in report]
+        if len(values) > len(reports) / 2:
+            medians[key] = max(values) if key == "faults" else statistics.median(values)
+    return medians
+
+
+def _warn(table: Table) -> None:
+    """Say where a figure is not what it seems: faults, a generator at its limit, a busy machine."""
+    for title, row in table.rows.items():
+        server, generator = row.get("server_core", 1), row.get("generator_core", 0)
+        if row.get("faults", 0):
+            table.notes.append(
+                f"{title}: {row['faults']:.0f} faults (refused, lost, broken frames)"
+            )
+        if row.get("more"):
+            table.notes.append(f"{title}: no load that was tried failed, so this is a lower bound")
+        if generator > 0.97 and server < 0.95:
+            table.notes.append(f"{title}: the generator was the limit, so this is a lower bound")
+        elif table.name.startswith("echo") and server < 0.9 and generator < 0.9:
+            table.notes.append(f"{title}: neither core was full: something else used the machine")
+
+
+#: Where neither core was full, the second figure is the fairer one: what the server did with the
+#: processor time that it got.
+ECHOES = [
+    Column("echoes/s", "rate"),
+    Column("per CPU second", "per_core"),
+]
+LATE = "late_p99_us"  # how far behind its own schedule the generator sent
+CORES = [
+    Column("server core", "server_core", "{:.0%}"),
+    Column("generator core", "generator_core", "{:.0%}"),
+]
+
+
+def echo(bench: Bench, size: int) -> Table:
+    """Count echoes a second: 50 connections, closed loop, one frame in flight each."""
+    table = Table(
+        f"echo {size}",
+        f"Echoes a second, {size}-byte frames, 50 connections",
+        [*ECHOES, *CORES],
+    )
+    kinds = [kind.sized(size) for kind in bench.kinds if size == 320 or kind in MAIN]
+    return bench.interleave(table, kinds, _closed_loop(bench))
+
+
+def _closed_loop(bench: Bench) -> Once:
+    def once(server: Server, kind: Kind) -> Report:
+        run = bench.load(server, kind, "echo", conns=50, seconds=bench.pace.echo)
+        return run | {"per_core": run["rate"] / (run["server_core"] or 1)}
+
+    return once
+
+
+def streams(bench: Bench) -> Table:
+    """Find the most real-time streams on a core: nothing lost, p99 round trip under 20 ms."""
+    table = Table(
+        "streams",
+        "Real-time streams a core (a frame each 20 ms; nothing lost, p99 < 20 ms)",
+        [Column("streams", "streams"), *CORES, Column("sent late, p99 ms", LATE, "{:.2f}", 1e-3)],
+        notes=[
+            "searched in steps down to 5 %; cores are shown at the largest load that passed",
+            "empty: in most rounds no load that was tried passed",
+        ],
+    )
+    known: dict[str, int] = {}
+
+    def once(server: Server, kind: Kind) -> Report:
+        def probe(n: int) -> Report | None:
+            run = bench.load(server, kind, "streams", conns=n, seconds=bench.pace.probe)
+            server.settled(patience=3)
+            return None if run["faults"] or run["p99_us"] >= 20_000 else run
+
+        if kind.title in known:
+            guess, step, probes = known[kind.title], 1.1, 3
+        else:
+            rate = bench.load(server, kind, "echo", conns=50, seconds=0.3)["rate"]
+            guess, step, probes = int(rate / 50 * 0.8), 1.3, bench.pace.probes
+        best = search(probe, max(guess, 10), step, probes)
+        known[kind.title] = int(best.get("streams", guess))
+        return best
+
+    return bench.interleave(table, bench.kinds, once)
+
+
+def search(
+    probe: Callable[[int], Report | None], guess: int, step: float, probes: int, most: int = 8000
+) -> Report:
+    """Find the largest n that passes: ever longer steps from a guess, then bisection.
+
+    Returns what the probe of the largest n that passed returned, empty if none did; `more` is in it
+    if no probe failed.
+    """
+    best: Report = {}
+    low, high, n = 0, most + 1, min(guess, most)
+    for _ in range(probes):
+        passed = probe(n)
+        if passed is not None:
+            low, best = n, passed
+        else:
+            high = n
+        if low >= most or high <= 1 or high <= low * 1.05 + 1:
+            break
+        if low and high <= most:
+            n = (low + high) // 2
+        else:
+            n = min(most, int(low * step) + 1) if low else max(1, int(high / step))
+            step *= step
+    return best | {"more": 1} if best and high > most else best
+
+
+def latency(bench: Bench) -> Table:
+    """Time round trips at fixed numbers of real-time streams, from each frame's scheduled time."""
+    shares = (("p50", "p50_us"), ("p99", "p99_us"), ("p99.9", "p999_us"))
+    table = Table(
+        "latency",
+        "Round trip in ms, by number of real-time streams",
+        [
+            Column(f"{n}: {name}", f"{key}_{n}", "{:,.2f}", 1e-3)
+            for n in bench.pace.loads
+            for name, key in shares
+        ],
+        notes=["empty: at this load frames were lost or waited for more than a second"],
+    )
+
+    def once(server: Server, kind: Kind) -> Report:
+        report: Report = {}
+        for n in bench.pace.loads:
+            run = bench.load(server, kind, "streams", conns=n, seconds=bench.pace.latency)
+            if run["faults"] or run["p99_us"] > 1e6:
+                break  # more streams would only take longer to say the same
+            report |= {f"{key}_{n}": run[key] for _, key in shares}
+            report[LATE] = run[LATE]
+        return report
+
+    bench.interleave(table, bench.kinds, once)
+    late = [row[LATE] for row in table.rows.values() if LATE in row]
+    if late:
+        table.notes.append(
+            f"the generator's own sends were late by {max(late):,.0f} us at p99, at most"
+        )
+    return table
+
+
+def memory(bench: Bench) -> Table:
+    """Weigh a session: the memory that each further open one costs the server."""
+    few, many = 100, bench.pace.sessions
+    table = Table(
+        "memory",
+        f"Memory of a session: growth of the server's PSS from {few} to {many:,} open sessions",
+        [
+            Column("KiB/session", "kib", "{:,.1f}"),
+            Column(f"MiB at {many:,}", "total", "{:,.0f}", 1 / 1024),
+        ],
+        notes=["the kernel's socket buffers are not in it"],
+    )
+
+    def once(server: Server, kind: Kind) -> Report:
+        with bench.generator.holding(server.port, kind.path, conns=many, frames=5) as hold:
+            first = hold.grow(few)
+            server.settled(patience=2)
+            before = server.memory_kib()
+            last = hold.grow(many)
+            server.settled(patience=2)
+            after = server.memory_kib()
+        missing = few - first["open"] + many - last["open"] + last["unanswered"]
+        return {"kib": (after - before) / (many - few), "total": after, "faults": missing}
+
+    return bench.interleave(table, _peers(bench), once, fresh=True)
+
+
+def storm(bench: Bench) -> Table:
+    """Count upgrades a second, and refusals, when all clients connect at once."""
+    table = Table(
+        "storm",
+        f"Reconnect storm: {bench.pace.storm:,} clients connect and upgrade at once",
+        [Column("upgrades/s", "rate"), Column("refused", "refused"), *CORES],
+    )
+    return bench.interleave(
+        table,
+        bench.kinds,
+        lambda server, kind: bench.load(server, kind, "storm", conns=bench.pace.storm, seconds=15),
+    )
+
+
+def tls(bench: Bench) -> Table:
+    """Count echoes a second over TLS, as in `echo`."""
+    table = Table(
+        "tls",
+        "Echoes a second over TLS, 320-byte frames, 50 connections",
+        [*ECHOES, *CORES],
+    )
+    if not bench.generator.tls:
+        table.notes.append("skipped, generator built without TLS: apt-get install libssl-dev")
+        return table
+    if bench.pool.tls is None:
+        table.notes.append("skipped, no certificate: pip install trustme")
+        return table
+    kinds = [dataclasses.replace(k, tls=True) for k in bench.kinds if k in (OURS, FASTAPI)]
+    return bench.interleave(table, kinds, _closed_loop(bench))
+
+
+def codecs(bench: Bench) -> Table:
+    """Compare what this service does with a frame: each codec tier, both ways of transcoding."""
+    table = Table(
+        "codecs",
+        "This service: codec tiers and transcoding, 20 ms frames, 50 connections",
+        [*ECHOES, *CORES],
+    )
+    if OURS not in bench.kinds:
+        table.notes.append("skipped: the service does not run here")
+        return table
+    kinds = [
+        dataclasses.replace(OURS, title=f"{codec}, {what}", path=path, size=size, reply=reply)
+        for codec in ("numpy", "audioop", "pure_python")
+        for what, path, size, reply in (
+            ("plain echo", f"/ws/audio?codec={codec}", 320, 320),
+            ("mu-law in, PCM out", f"/ws/audio?codec={codec}&encoding=ulaw&reply=pcm16", 160, 320),
+            ("PCM in, mu-law out", f"/ws/audio?codec={codec}&encoding=pcm16&reply=ulaw", 320, 160),
+        )
+    ]
+    return bench.interleave(table, kinds, _closed_loop(bench))
+
+
+def _peers(bench: Bench) -> list[Kind]:
+    """Leave out the ceiling, which tells nothing where only a server's cost counts."""
+    return [kind for kind in bench.kinds if kind is not CEILING]
+
+
+MEASUREMENTS: dict[str, Callable[[Bench], list[Table]]] = {
+    "echo": lambda bench: [echo(bench, size) for size in bench.pace.sizes],
+    "streams": lambda bench: [streams(bench)],
+    "latency": lambda bench: [latency(bench)],
+    "memory": lambda bench: [memory(bench)],
+    "storm": lambda bench: [storm(bench)],
+    "tls": lambda bench: [tls(bench)],
+    "codecs": lambda bench: [codecs(bench)],
+}

@@ -1,0 +1,323 @@
+/* Load generator for audio WebSockets: one process, one epoll, masked frames built beforehand.
+ *
+ *   load echo    closed loop: each connection has one frame in flight
+ *   load streams open loop: each stream sends on schedule; round trips count from the scheduled time
+ *   load storm   all clients connect at once
+ *   load hold    opens as many sessions as each line on standard input says, then holds them
+ *   load soak    streams that come and go for a long time
+ *   load serve   the ceiling: a minimal echo server (load/serve.h)
+ *
+ * Every reply must be one whole, unfragmented, unmasked binary message of --reply bytes, and with
+ * --check 1 the bytes that were sent. Prints one JSON object; `main` lists the options.
+ */
+#define _GNU_SOURCE
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include "load/conn.h"
+#include "load/meter.h"
+#include "load/serve.h"
+
+enum mode { ECHO, STREAMS, STORM, HOLD, SOAK };
+enum { AT_ONCE = 100, STDIN_READY = 1 };
+
+#define PATIENCE (10ull * SECOND) /* on a busy machine a late reply must not pass for a lost one */
+
+static enum mode mode;
+static struct conn *conns;
+static int n_conns = 50, frames_each = 5, echoing;
+static double seconds = 1, warmup = 0.3, life_min = 2, life_max = 20;
+static uint64_t interval = 20000000, start, counted_from, counted_to, echoes;
+static struct histogram trips, late; /* late: how far behind its schedule the generator itself sent */
+
+/* One round of the event loop: waits until `until` at most; returns STDIN_READY if a line came. */
+static int turn(uint64_t until)
+{
+    struct epoll_event events[256];
+    uint64_t t = now(), wait = until > t ? until - t : 0;
+    struct timespec limit = {(time_t)(wait / SECOND), (long)(wait % SECOND)};
+    int stdin_ready = 0, n = (int)syscall(SYS_epoll_pwait2, epoll_fd, events, 256, &limit, NULL, 0);
+    if (n < 0 && errno == ENOSYS) /* before Linux 5.11: whole milliseconds, never late */
+        n = epoll_wait(epoll_fd, events, 256, (int)(wait / 1000000));
+    for (int i = 0; i < n; i++) {
+        if (events[i].data.ptr)
+            ready(events[i].data.ptr, events[i].events);
+        else
+            stdin_ready = STDIN_READY;
+    }
+    return stdin_ready;
+}
+
+/* Frame k of stream i is due at start + (k * streams + i) * step: phases spread over one interval. */
+static uint64_t scheduled(const struct conn *c, uint32_t frame)
+{
+    return start + ((c->first + frame) * (uint64_t)n_conns + (uint64_t)c->slot) * interval / (uint64_t)n_conns;
+}
+
+static void on_open(struct conn *c)
+{
+    double part = (double)rand() / RAND_MAX;
+    if (mode == SOAK)
+        c->deadline = now() + (uint64_t)((life_min + part * (life_max - life_min)) * SECOND);
+    else if (mode == HOLD)
+        c->due = 1, flush(c);
+}
+
+static void on_reply(struct conn *c)
+{
+    uint32_t frame = c->replies++;
+    if (mode == STREAMS || mode == SOAK) {
+        uint64_t due = scheduled(c, frame);
+        if (due >= counted_from && due < counted_to)
+            record(&trips, now() - due, 1);
+    }
+    echoes++;
+    if (echoing || (mode == HOLD && c->replies < (uint32_t)frames_each))
+        c->due++, flush(c);
+}
+
+static uint64_t outstanding(void)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < n_conns; i++)
+        n += conns[i].state == OPEN || conns[i].state == DRAINING ? conns[i].due - conns[i].replies : 0;
+    return n;
+}
+
+/* Opens the connections from..to, at most `at_once` on their way; returns when all are settled. */
+static void open_all(int from, int to, int at_once, uint64_t patience)
+{
+    uint64_t deadline = now() + patience;
+    while ((from < to || pending) && now() < deadline) {
+        while (from < to && pending < at_once)
+            start_connect(&conns[from++]);
+        turn(now() + SECOND / 100);
+    }
+    for (int i = 0; i < to; i++)
+        if (conns[i].state != GONE && conns[i].state < OPEN)
+            drop(&conns[i], &count.refused, 0);
+}
+
+static void await_replies(uint64_t patience)
+{
+    for (uint64_t deadline = now() + patience; outstanding() && now() < deadline;)
+        turn(now() + SECOND / 100);
+}
+
+/* Says goodbye properly, so that the servers' logs stay quiet and the next run starts clean. */
+static void close_all(void)
+{
+    uint64_t deadline = now() + SECOND;
+    for (int i = 0; i < n_conns; i++)
+        if (conns[i].state >= OPEN && conns[i].state < CLOSING)
+            begin_close(&conns[i], deadline);
+    while (live && now() < deadline)
+        turn(now() + SECOND / 100);
+    for (int i = 0; i < n_conns; i++)
+        drop(&conns[i], NULL, 0);
+}
+
+static void run_echo(void)
+{
+    open_all(0, n_conns, AT_ONCE, 20ull * SECOND);
+    echoing = 1;
+    for (int i = 0; i < n_conns; i++)
+        if (conns[i].state == OPEN)
+            conns[i].due = 1, flush(&conns[i]);
+    for (uint64_t t = now() + (uint64_t)(warmup * SECOND); now() < t;)
+        turn(t);
+    echoes = 0;
+    open_window();
+    for (uint64_t t = now() + (uint64_t)(seconds * SECOND); now() < t;)
+        turn(t);
+    close_window();
+    printf("\"rate\":%.1f,", (double)echoes / window.seconds);
+    echoing = 0;
+    await_replies(2ull * SECOND);
+    count.lost += outstanding();
+}
+
+/* Sends what has come due, some of it at a time so that replies are read in between. */
+static void send_due(uint64_t *next)
+{
+    for (int i = 0; i < 64; i++) {
+        uint64_t due = start + *next * interval / (uint64_t)n_conns, t = now();
+        if (due > t)
+            return;
+        struct conn *c = &conns[*next % (uint64_t)n_conns];
+        if (c->state == OPEN) {
+            if (due >= counted_from && due < counted_to)
+                record(&late, t - due, 1);
+            if (!c->due++)
+                c->first = *next / (uint64_t)n_conns;
+            flush(c);
+        }
+        ++*next;
+    }
+}
+
+/* Ends lives that are over, in one of four ways, and starts new ones in their place. */
+static void churn(void)
+{
+    uint64_t t = now();
+    for (int i = 0; i < n_conns; i++) {
+        struct conn *c = &conns[i];
+        if (c->state == GONE && pending < AT_ONCE) {
+            start_connect(c);
+        } else if (c->state == OPEN && t >= c->deadline) {
+            int way = rand() % 4;
+            if (way == 2) /* vanishes with a reset */
+                setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+            if (way >= 2) /* vanishes without a close frame */
+                drop(c, NULL, 0);
+            else
+                c->state = DRAINING, c->deadline = t + PATIENCE;
+        } else if (c->state == DRAINING && (c->replies == c->due || t >= c->deadline)) {
+            count.lost += c->due - c->replies;
+            begin_close(c, t + PATIENCE);
+        } else if (c->state == CLOSING && t >= c->deadline) {
+            drop(c, &count.errors, 0); /* the server let a close frame go unanswered */
+        }
+    }
+}
+
+static void run_streams(void)
+{
+    uint64_t next = 0, look = 0, due;
+    if (mode == STREAMS)
+        open_all(0, n_conns, AT_ONCE, 30ull * SECOND);
+    start = now() + SECOND / 50;
+    counted_from = start + (uint64_t)(warmup * SECOND);
+    counted_to = counted_from + (uint64_t)(seconds * SECOND);
+    for (int opened = 0; (due = start + next * interval / (uint64_t)n_conns) < counted_to;) {
+        turn(due);
+        if (!opened && now() >= counted_from)
+            opened = 1, open_window();
+        if (mode == SOAK && now() >= look)
+            churn(), look = now() + SECOND / 100;
+        send_due(&next);
+        if (now() > counted_to + SECOND / 2)
+            break; /* the generator itself cannot keep up */
+    }
+    uint64_t unsent = due < counted_to ? (counted_to - due) / 1000 * (uint64_t)n_conns / (interval / 1000) : 0;
+    close_window();
+    await_replies(mode == SOAK ? PATIENCE : SECOND);
+    count.lost += outstanding();
+    record(&trips, (uint64_t)LONGEST * 1000, count.lost); /* a lost frame is an endless round trip */
+    printf("\"streams\":%d,\"unsent\":%lu,\"measured\":%lu,\"p50_us\":%.0f,\"p99_us\":%.0f,\"p999_us\":%.0f,\"late_p99_us\":%.0f,",
+           n_conns, unsent, trips.n, percentile(&trips, .5), percentile(&trips, .99),
+           percentile(&trips, .999), percentile(&late, .99));
+}
+
+static void run_storm(void)
+{
+    uint64_t began = now(), last = began, seen = 0, deadline = began + (uint64_t)(seconds * SECOND);
+    open_window();
+    for (int i = 0; i < n_conns; i++)
+        start_connect(&conns[i]);
+    while (pending && now() < deadline) {
+        turn(deadline);
+        if (count.opened != seen)
+            seen = count.opened, last = now();
+    }
+    close_window();
+    count.refused += (uint64_t)pending;
+    printf("\"rate\":%.1f,", seen ? (double)seen / ((double)(last - began) / SECOND) : 0);
+}
+
+static void run_hold(void)
+{
+    char line[64];
+    int opened = 0;
+    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, 0, &(struct epoll_event){EPOLLIN, {.ptr = NULL}});
+    for (;;) {
+        while (turn(now() + SECOND) != STDIN_READY)
+            ;
+        ssize_t n = read(0, line, sizeof line - 1);
+        if (n <= 0)
+            return;
+        line[n] = 0;
+        int target = atoi(line) < n_conns ? atoi(line) : n_conns; /* there are no more */
+        open_all(opened, target, AT_ONCE, 30ull * SECOND);
+        opened = target;
+        await_replies(10ull * SECOND);
+        printf("{\"open\":%d,\"unanswered\":%lu}\n", live, outstanding());
+        fflush(stdout);
+    }
+}
+
+/* Speech-like little-endian 16-bit samples: voiced tones under a slow envelope, and some noise. */
+static void fill_pool(void)
+{
+    for (int f = 0; f < POOL; f++)
+        for (int i = 0; i < FRAME_MAX / 2; i++) {
+            double t = (f * 160 + i) / 8000.0, loud = 9000 * fabs(sin(t * 9));
+            int16_t sample = (int16_t)(loud * (sin(t * 880) + .5 * sin(t * 5200)) + rand() % 601 - 300);
+            memcpy(&pool[f][2 * i], &sample, 2);
+        }
+}
+
+static int use_option(const char *name, const char *value)
+{
+    struct { const char *name; int *to; } whole[] = {
+        {"--port", &opt.port}, {"--conns", &n_conns}, {"--check", &opt.check}, {"--tls", &opt.tls},
+        {"--frames", &frames_each}, {"--server-pid", &window.server}};
+    struct { const char *name; double *to; } real[] = {
+        {"--seconds", &seconds}, {"--warmup", &warmup}, {"--life-min", &life_min}, {"--life-max", &life_max}};
+    char *end;
+    double number = strtod(value, &end); /* "True" must not pass for 0 */
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        if (!strcmp(name, whole[i].name))
+            return *whole[i].to = (int)number, end > value && !*end;
+    for (size_t i = 0; i < sizeof real / sizeof *real; i++)
+        if (!strcmp(name, real[i].name))
+            return *real[i].to = number, end > value && !*end;
+    if (!strcmp(name, "--bytes"))
+        return opt.bytes = opt.reply = (size_t)number, opt.bytes > 0 && opt.bytes <= FRAME_MAX;
+    if (!strcmp(name, "--reply"))
+        return opt.reply = (size_t)number, opt.reply > 0;
+    if (!strcmp(name, "--path"))
+        return snprintf(opt.request, sizeof opt.request,
+                        "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                        "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n", value, opt.port) > 0;
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const names[] = {"echo", "streams", "storm", "hold", "soak"};
+    static void (*const run[])(void) = {run_echo, run_streams, run_storm, run_hold, run_streams};
+    if (argc == 3 && !strcmp(argv[1], "serve"))
+        return serve(atoi(argv[2]));
+    while (argc > 1 && mode <= SOAK && strcmp(argv[1], names[mode]))
+        mode++;
+    opt.bytes = opt.reply = 320;
+    for (int i = 2; i + 1 < argc; i += 2)
+        if (!use_option(argv[i], argv[i + 1]))
+            return fprintf(stderr, "load: %s %s is no option\n", argv[i], argv[i + 1]), 2;
+    if (argc < 4 || argc % 2 || mode > SOAK || !opt.port || !opt.request[0])
+        return fprintf(stderr, "usage: load echo|streams|storm|hold|soak --port N --path /P [--conns N] ...\n"), 2;
+#ifdef WITH_TLS
+    tls = SSL_CTX_new(TLS_client_method()); /* not verified: the certificate is the benchmark's own */
+    SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+#else
+    if (opt.tls)
+        return fprintf(stderr, "load: built without TLS\n"), 2;
+#endif
+    prctl(PR_SET_TIMERSLACK, 1000);
+    srand(20);
+    fill_pool();
+    epoll_fd = epoll_create1(0);
+    conns = calloc((size_t)n_conns, sizeof *conns);
+    for (int i = 0; i < n_conns; i++)
+        conns[i].slot = i;
+    if (mode != HOLD)
+        printf("{");
+    run[mode]();
+    close_all();
+    if (mode == HOLD)
+        return 0;
+    printf("\"opened\":%lu,\"refused\":%lu,\"closed\":%lu,\"errors\":%lu,\"bad\":%lu,\"mismatched\":%lu,"
+           "\"lost\":%lu,\"texts\":%lu,\"pings\":%lu,\"generator_core\":%.3f,\"server_core\":%.3f}\n",
+           count.opened, count.refused, count.closed, count.errors, count.bad, count.mismatched, count.lost,
+           count.texts, count.pings, window.own_used, window.server_used);
+}

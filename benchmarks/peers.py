@@ -1,0 +1,197 @@
+"""Echo servers to compare with, each at its fastest: `python benchmarks/peers.py NAME PORT`.
+
+All of them do the same and no more: accept a WebSocket, send each binary message back. Compression,
+access logs and keep-alive pings are off, the listen queue is long, and uvloop runs every asyncio
+server. A peer imports what it needs inside its own function, so that only the one that is started
+has to be installed.
+"""
+
+import argparse
+from collections.abc import Callable
+
+HOST = "127.0.0.1"
+BACKLOG = 4096
+
+
+def quart_trio(port: int) -> None:
+    """Run a plain Quart-Trio route on Hypercorn's Trio worker."""
+    import hypercorn.trio
+    import trio
+    from hypercorn.config import Config
+    from quart import websocket
+    from quart_trio import QuartTrio
+
+    app = QuartTrio(__name__)
+
+    @app.websocket("/ws/audio")
+    async def echo() -> None:
+        while True:
+            await websocket.send(await websocket.receive())
+
+    config = Config()
+    config.bind = [f"{HOST}:{port}"]
+    config.backlog = BACKLOG
+    config.loglevel = "ERROR"
+    trio.run(hypercorn.trio.serve, app, config)
+
+
+def fastapi(port: int, cert: str | None = None, key: str | None = None) -> None:
+    """Run FastAPI on uvicorn with its newer, faster sans-I/O WebSocket implementation."""
+    import uvicorn
+    from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+
+    app = FastAPI()
+
+    @app.websocket("/ws/audio")
+    async def echo(websocket: WebSocket) -> None:
+        await websocket.accept()
+        try:
+            while True:
+                await websocket.send_bytes(await websocket.receive_bytes())
+        except WebSocketDisconnect:
+            pass
+
+    uvicorn.run(
+        app,
+        host=HOST,
+        port=port,
+        backlog=BACKLOG,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        access_log=False,
+        log_level="error",
+        ssl_certfile=cert,
+        ssl_keyfile=key,
+    )
+
+
+def websockets(port: int) -> None:
+    """Run the websockets library's asyncio server."""
+    import asyncio
+
+    import uvloop
+    from websockets.asyncio.server import ServerConnection, serve
+
+    async def echo(connection: ServerConnection) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    async def main() -> None:
+        async with serve(
+            echo,
+            HOST,
+            port,
+            backlog=BACKLOG,
+            compression=None,
+            ping_interval=None,
+        ):
+            await asyncio.Event().wait()
+
+    uvloop.run(main())
+
+
+def aiohttp(port: int) -> None:
+    """Run aiohttp with its C parser."""
+    import uvloop
+    from aiohttp import WSMsgType, web
+
+    async def echo(request: web.Request) -> web.WebSocketResponse:
+        answer = web.WebSocketResponse(compress=False)
+        await answer.prepare(request)
+        async for message in answer:
+            if message.type is WSMsgType.BINARY:
+                await answer.send_bytes(message.data)
+        return answer
+
+    app = web.Application()
+    app.router.add_get("/ws/audio", echo)
+    web.run_app(
+        app,
+        host=HOST,
+        port=port,
+        backlog=BACKLOG,
+        access_log=None,
+        print=None,
+        loop=uvloop.new_event_loop(),
+    )
+
+
+def trio_websocket(port: int) -> None:
+    """Run trio-websocket: one task a connection, wsproto underneath."""
+    import trio
+    from trio_websocket import ConnectionClosed, WebSocketRequest, WebSocketServer
+
+    async def echo(request: WebSocketRequest) -> None:
+        connection = await request.accept()
+        try:
+            while True:
+                await connection.send_message(await connection.get_message())
+        except ConnectionClosed:
+            pass
+
+    async def main() -> None:
+        listeners = await trio.open_tcp_listeners(port, host=HOST, backlog=BACKLOG)
+        await WebSocketServer(echo, listeners).run()
+
+    trio.run(main)
+
+
+def picows(port: int) -> None:
+    """Run picows: Cython, callbacks, no work on a frame but to send it back."""
+    import uvloop
+    from picows import (
+        WSFrame,
+        WSListener,
+        WSMsgType,
+        WSTransport,
+        WSUpgradeRequest,
+        ws_create_server,
+    )
+
+    class Echo(WSListener):
+        def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+            if frame.msg_type == WSMsgType.BINARY:
+                transport.send(WSMsgType.BINARY, frame.get_payload_as_memoryview())
+            elif frame.msg_type == WSMsgType.CLOSE:
+                transport.send_close(frame.get_close_code())
+                transport.disconnect()
+
+    def accept(request: WSUpgradeRequest) -> WSListener:
+        return Echo()
+
+    async def main() -> None:
+        server = await ws_create_server(accept, HOST, port, backlog=BACKLOG)
+        await server.serve_forever()
+
+    uvloop.run(main())
+
+
+PEERS: dict[str, Callable[[int], None]] = {
+    "quart-trio": quart_trio,
+    "fastapi": fastapi,
+    "websockets": websockets,
+    "aiohttp": aiohttp,
+    "trio-websocket": trio_websocket,
+    "picows": picows,
+}
+
+
+def main() -> None:
+    """Start the peer that the command line names, and run it until it is killed."""
+    parser = argparse.ArgumentParser(description="One echo server to compare with.")
+    parser.add_argument("name", choices=PEERS)
+    parser.add_argument("port", type=int)
+    parser.add_argument("--cert", help="certificate file; with --key, fastapi speaks TLS")
+    parser.add_argument("--key", help="private key file")
+    arguments = parser.parse_args()
+    if arguments.cert:
+        fastapi(arguments.port, arguments.cert, arguments.key)
+    else:
+        PEERS[arguments.name](arguments.port)
+
+
+if __name__ == "__main__":
+    main()
