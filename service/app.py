@@ -181,6 +181,16 @@ class _WebsocketConnection(TrioASGIWebsocketConnection):
     messages, both of which Quart loses, and is not cancelled when the peer leaves.
     """
 
+    def __init__(self, app: QuartTrio, scope: Any) -> None:
+        # Not the base class's, which opens a queue.
+        self.app, self.scope = app, scope
+        self._accepted = self._closed = False
+        self.receive_channel = self  # type: ignore[assignment]
+
+    async def receive(self) -> None:
+        """Receive nothing for Quart's `websocket.receive`; the call's link does it."""
+        raise NotImplementedError
+
     async def __call__(self, receive: AsgiReceive, send: AsgiSend) -> None:
         async def answer(event: Any) -> None:
             # Once accepted, only the link closes; Quart would say 1000 whatever happened.

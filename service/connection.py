@@ -6,8 +6,8 @@ an idle keep-alive connection is closed, at shutdown at once; and an upgraded co
 taken over, so that its session owns the stream alone.
 """
 
+import sys
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from math import inf
 
@@ -73,8 +73,7 @@ class Connection:
         """Serve requests until either side has had enough, or an upgrade's session has ended."""
         self._shared.connections.add(self)
         try:
-            async with AsyncExitStack() as self._stack:
-                await self._serve()
+            await self._serve()
         except Exception:
             _log.exception("connection_failed")
         finally:
@@ -95,6 +94,8 @@ class Connection:
         assert isinstance(self._http.stream, WSStream)
         if not self._http.stream.handshake.accepted:
             return None
+        # Its protocol would lie idle as long as the session lasts: 2 KiB for each.
+        del self._http.stream.connection, self._http.connection
         return self._shared.make_link(self._stream)
 
     async def spawn_app(
@@ -109,7 +110,6 @@ class Connection:
             # A nursery for those that need one; most connections are upgraded and do not.
             requests = self._requests = TaskGroup()
             await requests.__aenter__()
-            self._stack.push_async_exit(requests.__aexit__)  # type: ignore[type-var]
         return await requests.spawn_app(app, config, scope, send)
 
     async def _serve(self) -> None:
@@ -139,7 +139,11 @@ class Connection:
             server,
             self._send,
         )
-        await self._read()
+        try:
+            await self._read()
+        finally:
+            if self._requests is not None:
+                await self._requests.__aexit__(*sys.exc_info())
 
     async def _read(self) -> None:
         while self._upgrade is None:

@@ -152,7 +152,7 @@ class StreamLink(Link):
         self.send_seconds = send_seconds
         self.ping_seconds, self.pong_seconds = ping_seconds, pong_seconds
         self.unsent = b""  # what a carrier could not write, and must stand before a close frame
-        self._messages: deque[Message] = deque()
+        self._messages: deque[Message] | tuple[()] = ()
 
     async def receive(self) -> Message | Ending:
         while True:
@@ -165,7 +165,7 @@ class StreamLink(Link):
                 data = await self._read()
                 if not data:
                     return ABORTED
-                self._messages.extend(self.wire.feed(bytes(data)))
+                self._messages = deque(self.wire.feed(bytes(data)))
                 if self.wire.ending is None:
                     await self._write(self.wire.take_replies())
             except trio.BrokenResourceError:

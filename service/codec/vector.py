@@ -57,5 +57,8 @@ class Numpy:
 
 def _taken(table: NDArray[Any], keys: NDArray[Any]) -> bytes:
     """Return the bytes of a table's entries for many keys."""
-    starts = range(0, len(keys), _PIECE)
-    return b"".join([table.take(keys[i : i + _PIECE], mode="clip").data for i in starts])
+    entries = np.empty(len(keys), table.dtype)
+    for start in range(0, len(keys), _PIECE):
+        piece = slice(start, start + _PIECE)
+        table.take(keys[piece], out=entries[piece], mode="clip")
+    return entries.tobytes()
