@@ -8,6 +8,8 @@ server   the whole server over TCP
 tls      the whole server over TLS
 """
 
+import os
+import signal
 import ssl
 from abc import ABC, abstractmethod
 from collections import deque
@@ -362,6 +364,11 @@ class Service:
         with trio.fail_after(10):
             while await self.metric(series) != value:
                 await trio.lowlevel.checkpoint()
+
+
+def terminate(number: int = signal.SIGTERM) -> None:
+    """Send this very process a signal; a running serve() is listening."""
+    os.kill(os.getpid(), number)
 
 
 def upgrade_request(target: str, extra: str = "") -> bytes:

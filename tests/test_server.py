@@ -14,11 +14,7 @@ import trio
 
 from service.config import ConfigurationError, Settings
 from service.server import serve
-from tests.callers import Service, StreamCaller, serving, upgrade_request
-
-
-def terminate(number: int = signal.SIGTERM) -> None:
-    os.kill(os.getpid(), number)
+from tests.callers import Service, StreamCaller, serving, terminate, upgrade_request
 
 
 async def drains(service: Service) -> None:

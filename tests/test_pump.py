@@ -1,0 +1,203 @@
+"""Many calls on one wake-up: each its own, whatever the others do."""
+
+import gc
+import os
+
+import pytest
+import trio
+
+from service.pump import Pump, PumpedLink
+from service.session import Session
+from tests.callers import (
+    House,
+    HungUp,
+    StreamCaller,
+    calling,
+    run_call,
+    serving,
+    tcp_pair,
+    terminate,
+)
+
+FRAME = bytes(320)
+
+
+async def echoes(call: StreamCaller, frames: int) -> None:
+    """Exchange numbered frames, and leave."""
+    for number in range(frames):
+        frame = number.to_bytes(2) + FRAME
+        assert await call.ask(frame) == frame
+    await call.leave()
+
+
+async def stops_reading(call: StreamCaller) -> None:
+    assert isinstance(call.stream, trio.SocketStream)
+    with trio.move_on_after(30):
+        try:
+            while True:
+                await call.send(bytes(1 << 16))
+        except trio.BrokenResourceError:
+            return
+    raise AssertionError("was never dropped")
+
+
+async def sends_a_broken_frame(call: StreamCaller) -> None:
+    await call.stream.send_all(b"\xf2\x80\x00\x00\x00\x00")
+    assert (await call.hung_up())[0] == 1002
+
+
+async def test_500_calls_of_which_many_misbehave() -> None:
+    async with serving(send_timeout_seconds=1) as service:
+        await service.get("/metrics")
+        descriptors = len(os.listdir("/proc/self/fd"))
+        async with trio.open_nursery() as nursery:
+            for number in range(500):
+                call = await service.call("codec=numpy")
+                match number % 10:
+                    case 0:
+                        nursery.start_soon(stops_reading, call)
+                    case 1:
+                        nursery.start_soon(call.vanish)
+                    case 2:
+                        nursery.start_soon(sends_a_broken_frame, call)
+                    case _:
+                        nursery.start_soon(echoes, call, 10)
+        await service.metric_becomes("rt_audio_sessions_active", 0)
+        for outcome, count in {
+            "stuck": 50,
+            "aborted": 50,
+            "rejected": 50,
+            "completed": 350,
+        }.items():
+            assert await service.metric(f'rt_audio_sessions_total{{outcome="{outcome}"}}') == count
+        gc.collect()
+        await service.hang_up()
+        assert len(os.listdir("/proc/self/fd")) <= descriptors
+
+
+async def test_a_drain_tells_each_of_500_live_calls_1001() -> None:
+    async with serving(drain_seconds=0.2) as service:
+        calls = [await service.call() for _ in range(500)]
+        for call in calls:
+            await call.send(FRAME)
+        told = []
+
+        async def listen(call: StreamCaller) -> None:
+            assert await call.receive() == FRAME
+            told.append((await call.hung_up())[0])
+
+        async with trio.open_nursery() as nursery:
+            for call in calls:
+                nursery.start_soon(listen, call)
+            terminate()
+        assert told == [1001] * 500
+        with trio.fail_after(5):
+            await service.stopped.wait()
+        assert service.in_full is True
+
+
+async def test_other_tasks_run_while_one_peer_floods() -> None:
+    async with calling("pump") as (caller, _):
+        assert isinstance(caller, StreamCaller)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(drain, caller.stream)
+
+            @nursery.start_soon
+            async def flood() -> None:
+                while True:
+                    await caller.send(FRAME)
+
+            for _ in range(100):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+
+
+async def drain(stream: trio.abc.Stream) -> None:
+    while await stream.receive_some():
+        pass
+
+
+async def test_replies_that_wait_are_written_in_order_once_the_peer_reads() -> None:
+    """The socket is full in the middle of a read's many messages; nothing is lost or doubled."""
+    frames = [number.to_bytes(2) * 15_000 for number in range(500)]
+    async with serving() as service:
+        call = await service.call()
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def send() -> None:
+                for frame in frames:
+                    await call.send(frame)
+
+            with trio.move_on_after(0.3):  # until neither side can write any more
+                await trio.sleep_forever()
+            assert [await call.receive() for _ in frames] == frames
+        assert await service.metric("rt_audio_frame_turnaround_seconds_count") == len(frames)
+
+
+async def test_replies_that_wait_are_written_before_the_close_frame() -> None:
+    async with serving(drain_seconds=0) as service:
+        call = await service.call()
+        sent = 0
+        with trio.move_on_after(0.3):
+            while True:
+                await call.send(bytes(1 << 16))
+                sent += 1
+        terminate()
+        replies, code = 0, None
+        while code is None:
+            try:
+                assert len(await call.receive()) == 1 << 16
+                replies += 1
+            except HungUp as end:
+                code = end.code
+        assert code == 1001
+        assert 0 < replies <= sent + 1
+
+
+async def test_a_cancelled_call_leaves_the_pump_and_its_descriptor() -> None:
+    async with calling("pump") as (caller, house):
+        await caller.ask(b"hi")
+        house.roster.dismiss()
+        assert (await caller.hung_up())[0] == 1001
+
+
+async def test_a_bug_ends_its_own_call_and_the_pump_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving() as service:
+        healthy, doomed = await service.call(), await service.call()
+        receive = Session.receive
+
+        def broken(self: Session, message: bytes) -> object:
+            if message == b"boom":
+                raise ZeroDivisionError
+            return receive(self, message)
+
+        monkeypatch.setattr(Session, "receive", broken)
+        await doomed.send(b"boom")
+        assert (await doomed.hung_up())[0] == 1011
+        assert await healthy.ask(b"fine") == b"fine"
+
+
+async def test_a_descriptor_that_is_not_ready_after_all_is_waited_for_again() -> None:
+    house = House()
+    ours, theirs = await tcp_pair()
+
+    pump = Pump()
+    link = PumpedLink(pump, ours, 100, 10, 20, 20)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pump.run)
+        nursery.start_soon(run_call, house, link)
+        while not pump._connections:
+            await trio.lowlevel.checkpoint()
+        [connection] = pump._connections.values()
+        connection.serve()
+        caller = StreamCaller(theirs)
+        assert await caller.ask(b"hi") == b"hi"
+        await caller.leave()
+        with trio.fail_after(5):
+            while house.roster.active:
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert house.outcomes == {"completed": 1}
