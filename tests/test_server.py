@@ -32,7 +32,7 @@ async def stopped(service: Service, within: float = 5) -> None:
 async def test_with_nobody_on_the_line_it_exits_at_once() -> None:
     async with serving() as service:
         terminate()
-        await stopped(service, within=0.5)
+        await stopped(service, within=3)
         assert service.in_full is True
 
 
@@ -45,7 +45,7 @@ async def test_a_scrapers_keep_alive_connection_does_not_hold_the_exit() -> None
         await half_sent.send_all(b"GET /health HT")
         await service.get("/health")
         terminate()
-        await stopped(service, within=0.5)
+        await stopped(service, within=3)
 
 
 async def test_while_draining_it_answers_refuses_newcomers_and_lets_calls_finish() -> None:

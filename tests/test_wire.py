@@ -102,34 +102,42 @@ def test_a_close_without_a_code_counts_as_1005() -> None:
     assert ending.peer_code == 1005
 
 
-@pytest.mark.parametrize(
-    ("sent", "code"),
-    [
-        (b"\xc2\x80" + bytes(4), 1002),  # a reserved bit
-        (b"\x83\x80" + bytes(4), 1002),  # a reserved opcode
-        (b"\x82\x00", 1002),  # unmasked
-        (masked(Opcode.CONT, b"x"), 1002),  # a continuation of nothing
-        (masked(Opcode.BINARY, b"x", False) + masked(Opcode.BINARY, b"y"), 1002),
-        (b"\x89\xfe\x00\x7e" + bytes(4 + 126), 1002),  # a control frame of 126 bytes
-        (b"\x09\x80" + bytes(4), 1002),  # a fragmented control frame
-        (masked(Opcode.CLOSE, b"\x03"), 1002),  # half a close code
-        (masked(Opcode.CLOSE, (1005).to_bytes(2)), 1002),  # a code that is never sent
-        (masked(Opcode.CLOSE, (1000).to_bytes(2) + b"\xff"), 1007),
-        (masked(Opcode.TEXT, b"\xff"), 1007),
-        (masked(Opcode.TEXT, b"\xc3", False) + masked(Opcode.CONT, b"("), 1007),
-        (b"\x82\xfe\xff\xff" + bytes(4), None),  # 65,535 bytes are within the limit
-        (b"\x82\xff" + (LIMIT + 1).to_bytes(8) + bytes(4), 1009),
-        (masked(Opcode.BINARY, bytes(LIMIT), False) + masked(Opcode.CONT, b"x"), 1009),
-    ],
-)
-def test_a_broken_rule_has_its_close_code(sent: bytes, code: int | None) -> None:
+BROKEN_RULES = {
+    "a reserved bit": (b"\xc2\x80" + bytes(4), 1002),
+    "a reserved opcode": (b"\x83\x80" + bytes(4), 1002),
+    "unmasked": (b"\x82\x00", 1002),
+    "a continuation of nothing": (masked(Opcode.CONT, b"x"), 1002),
+    "a message in a message": (masked(Opcode.BINARY, b"x", False) + masked(Opcode.BINARY), 1002),
+    "a long control frame": (b"\x89\xfe\x00\x7e" + bytes(4 + 126), 1002),
+    "a fragmented control frame": (b"\x09\x80" + bytes(4), 1002),
+    "half a close code": (masked(Opcode.CLOSE, b"\x03"), 1002),
+    "a code that is never sent": (masked(Opcode.CLOSE, (1005).to_bytes(2)), 1002),
+    "a close reason that is no UTF-8": (masked(Opcode.CLOSE, b"\x03\xe8\xff"), 1007),
+    "text that is no UTF-8": (masked(Opcode.TEXT, b"\xff"), 1007),
+    "fragments that are no UTF-8": (
+        masked(Opcode.TEXT, b"\xc3", False) + masked(Opcode.CONT, b"("),
+        1007,
+    ),
+    "too large": (b"\x82\xff" + (LIMIT + 1).to_bytes(8) + bytes(4), 1009),
+    "fragments that are too large": (
+        masked(Opcode.BINARY, bytes(LIMIT), False) + masked(Opcode.CONT, b"x"),
+        1009,
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", BROKEN_RULES)
+def test_a_broken_rule_has_its_close_code(rule: str) -> None:
+    sent, code = BROKEN_RULES[rule]
     _, replies, ending = read(sent)
-    assert (ending and ending.code) == code
-    if code is not None:
-        assert ending is not None
-        assert ending.outcome == "rejected"
-        assert replies[:1] == b"\x88"
-        assert int.from_bytes(replies[2:4]) == code
+    assert ending is not None
+    assert (ending.outcome, ending.code) == ("rejected", code)
+    assert replies[:1] == b"\x88"
+    assert int.from_bytes(replies[2:4]) == code
+
+
+def test_a_frame_within_the_limit_is_waited_for() -> None:
+    assert read(b"\x82\xfe\xff\xff" + bytes(4)) == ([], b"", None)
 
 
 def test_a_close_between_fragments_is_a_close() -> None:
