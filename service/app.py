@@ -13,6 +13,7 @@ from quart.asgi import ASGIWebsocketConnection
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import WebsocketMismatch
 
 from service import call
 from service.access import Access, agreed_subprotocol
@@ -109,6 +110,10 @@ def create_app(
         response = _error(refusal.status, refusal.reason, str(refusal))
         response.headers.update(refusal.headers)
         return response
+
+    @app.errorhandler(WebsocketMismatch)
+    async def no_websocket(error: WebsocketMismatch) -> Response:
+        return _error(400, "no_websocket", "there is no WebSocket at this path; try /ws/audio")
 
     @app.errorhandler(HTTPException)
     async def http_error(error: HTTPException) -> Response:

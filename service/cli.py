@@ -5,11 +5,13 @@ a wrong option or setting, 130 for Ctrl-C.
 """
 
 import math
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,10 +40,17 @@ def _exit_statuses() -> Iterator[None]:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except BaseExceptionGroup as group:
-        # What Ctrl-C is once it has come out of a nursery.
+        # What Ctrl-C, or SIGTERM during the start, is once it has come out of a nursery.
+        if group.subgroup(SystemExit) is not None:
+            raise SystemExit(0) from None
         if group.subgroup(KeyboardInterrupt) is None:
             raise
         raise SystemExit(130) from None
+
+
+def _exit_early(number: int, frame: FrameType | None) -> None:
+    """End before anything has begun; once the service listens, its drain has the signal."""
+    raise SystemExit(0)
 
 
 # What the options may be is said once, in Settings; so here they are any text.
@@ -58,6 +67,9 @@ def serve(
 
     Everything else is set in the environment, by the RT_AUDIO_* variables of the README.
     """
+    # A container's first process has no default action for SIGTERM: the start would not hear it.
+    signal.signal(signal.SIGTERM, _exit_early)
+
     # Imported here because it takes seconds: so --help is quick, and Ctrl-C quiet meanwhile.
     import trio
 

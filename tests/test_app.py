@@ -12,12 +12,14 @@ from service.session import Session
 from tests.callers import AsgiCaller, House, run_asgi
 
 
-async def refused(house: House, query: str = "", **headers: str) -> tuple[int, Any, Any]:
+async def refused(
+    house: House, query: str = "", path: str = "/ws/audio", **headers: str
+) -> tuple[int, Any, Any]:
     """Return the status, the body and the headers with which an upgrade is refused."""
     named = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     caller = AsgiCaller()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(run_asgi, house, caller, query, headers=named))
+        nursery.start_soon(partial(run_asgi, house, caller, query, path, headers=named))
         start = await caller.connect()
         assert start["type"] == "websocket.http.response.start", start
         body = b""
@@ -169,6 +171,13 @@ async def test_the_answer_names_the_codec_in_use_and_the_session() -> None:
     headers = dict(event["headers"])
     assert headers[b"rt-audio-codec"] == b"pure_python"
     assert len(headers[b"rt-audio-session"]) == 12
+
+
+async def test_an_upgrade_at_the_wrong_path_is_told_the_right_one() -> None:
+    for path, status in (("/", 400), ("/health", 400), ("/ws", 404)):
+        refusal, body, _ = await refused(House(), path=path)
+        assert refusal == status
+        assert status == 404 or "/ws/audio" in body["message"]
 
 
 async def test_echo_is_there_for_conformance_tools_alone() -> None:

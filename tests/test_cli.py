@@ -222,7 +222,7 @@ def test_ctrl_c_ends_a_stream_with_130_and_not_a_word() -> None:
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
     """Stand in for the server: a list of what it was given, and at its end what it does."""
     given: list[object] = []
 
@@ -238,7 +238,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     for name in os.environ:
         if name.startswith("RT_AUDIO_"):
             monkeypatch.delenv(name)
-    return given
+    before = signal.getsignal(signal.SIGTERM)
+    yield given
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_options_come_before_the_environment(
@@ -269,6 +271,18 @@ def test_ctrl_c_before_anything_listens(served: list[object], interrupt: BaseExc
     served.append(interrupt)
     result = run("serve")
     assert (result.exit_code, result.output) == (130, "")
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_sigterm_before_anything_listens_ends_it_with_0(
+    served: list[object], wrapped: bool
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli._exit_early(signal.SIGTERM, None)
+    served.append(BaseExceptionGroup("", [caught.value]) if wrapped else caught.value)
+    result = run("serve")
+    assert (result.exit_code, result.output) == (0, "")
+    assert signal.getsignal(signal.SIGTERM) is cli._exit_early
 
 
 def test_a_bug_of_ours_is_not_hidden(served: list[object]) -> None:
