@@ -15,7 +15,7 @@ from quart_trio.asgi import TrioASGIWebsocketConnection
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import WebsocketMismatch
 
-from service import call
+from service import call, logs
 from service.access import Access, agreed_subprotocol
 from service.config import Settings
 from service.link import AsgiLink, AsgiReceive, AsgiSend, Link, Takeable
@@ -23,6 +23,8 @@ from service.metrics import Metrics
 from service.roster import Roster
 from service.session import BadParameter, Parameters, Session
 from service.tally import Tally
+
+_log = logs.get(__name__)
 
 #: When a refused caller may try again, in seconds: a full or leaving pod is not full for long.
 RETRY_AFTER_SECONDS = 1
@@ -68,6 +70,11 @@ def create_app(
         _check(access, roster)
         parameters = Parameters.parse(websocket.args, settings.codec_order)
         call_id = call.new_id()
+        asked_for = websocket.args.get("codec", parameters.codec).lower()
+        if asked_for != parameters.codec:
+            _log.warning(
+                "codec_fallback", session=call_id, asked_for=asked_for[:40], codec=parameters.codec
+            )
         headers = {"RT-Audio-Codec": parameters.codec, "RT-Audio-Session": call_id}
         session = Session(parameters, tally, settings.max_frame_bytes)
         with roster.call() as scope:

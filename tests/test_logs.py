@@ -102,6 +102,21 @@ async def test_a_call_has_a_first_and_a_last_line_and_debug_a_line_a_frame(
     assert isinstance(ended["seconds"], float)
 
 
+async def test_a_codec_that_is_not_here_is_warned_about(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.set_up("warning", "json")
+    for codec in ("opus", "numpy"):
+        async with calling("server", f"codec={codec}") as (caller, _):
+            await caller.ask(b"hi")
+    [line] = lines(capsys)
+    assert (line["event"], line["asked_for"], line["codec"]) == (
+        "codec_fallback",
+        "opus",
+        "audioop",
+    )
+
+
 async def test_neither_audio_nor_tokens_are_logged(
     capsys: pytest.CaptureFixture[str], tmp_path: object
 ) -> None:
