@@ -14,6 +14,7 @@ import logging
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -60,7 +61,8 @@ async def serve(
     roster = Roster(settings.max_sessions)
     tally = Tally(codec.available(), codec.LAWS)
     metrics = Metrics(roster, tally, {name: name in codec.available() for name in codec.ORDER})
-    pump = Pump()
+    # Elsewhere, as over TLS, each session reads its own stream.
+    pump = Pump() if sys.platform == "linux" else None
     shared = Shared(
         app=ASGIWrapper(create_app(settings, roster, tally, access, metrics)),
         config=_hypercorn_config(),
@@ -70,7 +72,8 @@ async def serve(
     )
     listeners = await _listeners(settings)
     async with _lifespan(shared), trio.open_nursery() as background:
-        background.start_soon(pump.run)
+        if pump is not None:
+            background.start_soon(pump.run)
         background.start_soon(_watch_lag, tally.loop_lag_seconds)
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as listening:
@@ -142,7 +145,7 @@ async def _let_finish(settings: Settings, roster: Roster, *, at_once: bool) -> N
             await roster.wait_empty()
 
 
-def _make_link(settings: Settings, pump: Pump, stream: trio.abc.Stream) -> Link:
+def _make_link(settings: Settings, pump: Pump | None, stream: trio.abc.Stream) -> Link:
     """Return the link for a stream that was just upgraded: the pump's for TCP, else its own."""
     limits = (
         settings.max_frame_bytes,
@@ -150,7 +153,7 @@ def _make_link(settings: Settings, pump: Pump, stream: trio.abc.Stream) -> Link:
         settings.ping_seconds,
         settings.pong_seconds,
     )
-    if isinstance(stream, trio.SocketStream):
+    if pump is not None and isinstance(stream, trio.SocketStream):
         return PumpedLink(pump, stream, *limits)
     return StreamLink(stream, *limits)
 
