@@ -8,6 +8,7 @@ under any other ASGI server, and Quart's test client, the call runs over ASGI ev
 from importlib import resources
 from typing import Any
 
+import trio
 from quart import Response, jsonify, request, websocket
 from quart.asgi import ASGIWebsocketConnection
 from quart_trio import QuartTrio
@@ -186,6 +187,10 @@ async def _accept(headers: dict[str, str], send_seconds: float) -> Link:
     return link
 
 
+#: Stands for the queue that Quart's `websocket.receive` would read; the call's link reads instead.
+_NO_CHANNEL = trio.open_memory_channel[Any](0)[1]
+
+
 class _WebsocketConnection(TrioASGIWebsocketConnection):
     """Quart's WebSocket connection without its reader task and its queue.
 
@@ -197,11 +202,7 @@ class _WebsocketConnection(TrioASGIWebsocketConnection):
         # Not the base class's, which opens a queue.
         self.app, self.scope = app, scope
         self._accepted = self._closed = False
-        self.receive_channel = self  # type: ignore[assignment]
-
-    async def receive(self) -> None:
-        """Receive nothing for Quart's `websocket.receive`; the call's link does it."""
-        raise NotImplementedError
+        self.receive_channel = _NO_CHANNEL
 
     async def __call__(self, receive: AsgiReceive, send: AsgiSend) -> None:
         async def answer(event: Any) -> None:

@@ -144,6 +144,10 @@ class Connection:
         finally:
             if self._requests is not None:
                 await self._requests.__aexit__(*sys.exc_info())
+            # These refer to the connection; taken apart, all of it goes with its last reference,
+            # and the garbage collector has nothing to find.
+            self._http.stream = self._upgrade = None
+            del self._http
 
     async def _read(self) -> None:
         while self._upgrade is None:

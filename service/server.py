@@ -44,7 +44,7 @@ _log = logs.get(__name__)
 _BACKLOG = 4096
 #: By default the collector runs each 700 new objects, which is a few times for each upgrade and was
 #: a third of its time; frames leave nothing for it, so what remains is to find cycles in time.
-_GC_THRESHOLDS = (50_000, 20, 100)
+_GC_THRESHOLDS = (10_000, 50, 100)
 _LAG_SAMPLE_SECONDS = 0.1
 
 

@@ -1,12 +1,17 @@
 """One connection's HTTP: what it may do, and that it never takes the others with it."""
 
+import gc
 import os
 
 import pytest
 import trio
+from hypercorn.protocol.ws_stream import WSStream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.connection import Connection
+from service.pump import PumpedLink
+from service.session import Session
 from tests.callers import (
     StreamCaller,
     calling,
@@ -157,3 +162,22 @@ async def test_a_broken_frame_gets_its_close_code_from_the_server() -> None:
             assert (await call.hung_up())[0] == code
         name = 'rt_audio_frames_rejected_total{reason="protocol"}'
         await service.metric_becomes(name, 2)
+
+
+async def test_an_ended_call_leaves_nothing_to_the_garbage_collector() -> None:
+    """It seldom looks at what has lived for a while, so what it had to find would pile up."""
+    async with serving() as service:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                call = await service.call()
+                await call.ask(b"hi")
+                await call.leave()
+            await service.metric_becomes("rt_audio_sessions_active", 0)
+            for _ in range(10):
+                await trio.lowlevel.checkpoint()
+            kinds = Connection, WSStream, Session, PumpedLink
+            assert [left for left in gc.get_objects() if isinstance(left, kinds)] == []
+        finally:
+            gc.enable()
