@@ -9,7 +9,6 @@ from hypercorn.protocol.ws_stream import WSStream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.connection import Connection
 from service.pump import PumpedLink
 from service.session import Session
 from tests.callers import (
@@ -166,7 +165,7 @@ async def test_a_broken_frame_gets_its_close_code_from_the_server() -> None:
 
 def parts_of_calls() -> set[int]:
     """Return the identities of what calls are made of, as far as it still exists."""
-    kinds = Connection, WSStream, Session, PumpedLink
+    kinds = WSStream, Session, PumpedLink
     return {id(each) for each in gc.get_objects() if isinstance(each, kinds)}
 
 
