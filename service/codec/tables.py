@@ -8,8 +8,9 @@ one's complement of the sample, which is why -1 and 0 differ in sign only.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from operator import itemgetter
-from struct import unpack
+from struct import Struct
 
 # 14-bit mu-law adds this bias so that every segment's bounds are powers of two (G.711, table 2a).
 _MULAW_BIAS = 33
@@ -88,6 +89,12 @@ def odd_length(pcm: bytes) -> ValueError:
 _PIECE = 4096
 
 
+@lru_cache(maxsize=256)
+def _unpacker(count: int) -> Callable[[bytes], tuple[int, ...]]:
+    """Return what reads so many unsigned samples; callers seldom change the size of a frame."""
+    return Struct(f"<{count}H").unpack
+
+
 class PurePython:
     """The tier that needs nothing but Python: the tables, and what its C loops do with them."""
 
@@ -109,7 +116,7 @@ class PurePython:
         if count > _PIECE:
             starts = range(0, len(pcm), 2 * _PIECE)
             return b"".join([self.encode(pcm[i : i + 2 * _PIECE]) for i in starts])
-        samples = unpack(f"<{count}H", pcm)
+        samples = _unpacker(count)(pcm)
         if count < 2:  # itemgetter returns a single item bare, and refuses none
             return bytes([self._codes[sample] for sample in samples])
         # Half the time of bytes(map(...)); bytearray takes a tuple faster than bytes does.

@@ -57,8 +57,10 @@ class Numpy:
 
 def _taken(table: NDArray[Any], keys: NDArray[Any]) -> bytes:
     """Return the bytes of a table's entries for many keys."""
-    entries = np.empty(len(keys), table.dtype)
+    # A fifth faster than into an empty array, of which each page is new.
+    buffer = bytearray(len(keys) * table.itemsize)
+    entries = frombuffer(buffer, table.dtype)
     for start in range(0, len(keys), _PIECE):
         piece = slice(start, start + _PIECE)
         table.take(keys[piece], out=entries[piece], mode="clip")
-    return entries.tobytes()
+    return bytes(buffer)
