@@ -73,6 +73,7 @@ def create_app(
         call_id = call.new_id()
         asked_for = websocket.args.get("codec", parameters.codec).lower()
         if asked_for != parameters.codec:
+            tally.codec_fallbacks[parameters.codec] += 1
             _log.warning(
                 "codec_fallback", session=call_id, asked_for=asked_for[:40], codec=parameters.codec
             )

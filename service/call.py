@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from service import logs
-from service.ending import DRAINED, FAULT, Ending
+from service.ending import DRAINED, FAULT, Ending, close_code
 from service.link import CLOSE_SECONDS, Conversation, Link, Message
 from service.session import Parameters, Session
 from service.tally import Tally
@@ -70,6 +70,8 @@ async def audio(
             seconds = trio.current_time() - began
             tally.sessions[ending.outcome] += 1
             tally.session_seconds.add(seconds)
+            if ending.peer_code is not None:
+                tally.peer_closes[close_code(ending.peer_code)] += 1
             if ending.rejection is not None:
                 tally.frames_rejected[ending.rejection] += 1
             log.info(

@@ -10,6 +10,12 @@ OUTCOMES = ("completed", "aborted", "rejected", "idle", "drained", "stuck", "err
 #: Why a message was refused; each ends its call as `rejected`.
 REJECTIONS = ("odd_length", "text", "too_large", "protocol", "invalid_text")
 
+#: What a peer may close with: assigned, registered by applications, private (RFC 6455, 7.4.2).
+CLOSE_CODES = (
+    "1000", "1001", "1002", "1003", "1005", "1007", "1008", "1009", "1010", "1011", "1012", "1013",
+    "1014", "3xxx", "4xxx", "other",
+)  # fmt: skip
+
 GOING_AWAY = 1001
 PROTOCOL_ERROR = 1002
 UNSUPPORTED_DATA = 1003
@@ -45,6 +51,12 @@ FAULT = Ending("error", INTERNAL_ERROR, "internal error")
 def completed(peer_code: int) -> Ending:
     """Return the ending of a call that the peer closed, with that code."""
     return Ending("completed", peer_code=peer_code)
+
+
+def close_code(code: int) -> str:
+    """Return which of CLOSE_CODES a code that a peer closed with is."""
+    name = f"{code // 1000}xxx" if code >= 3000 else str(code)
+    return name if name in CLOSE_CODES else "other"  # other servers let unassigned codes through
 
 
 def idle(seconds: float) -> Ending:

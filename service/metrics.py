@@ -80,6 +80,10 @@ class _ServiceCollector(Collector):
         )  # fmt: skip
         yield _gauge("sessions_active", "Sessions on the line.", roster.active)
         yield _counter("sessions", "Sessions ended.", "outcome", tally.sessions)
+        yield _counter(
+            "peer_closes", "Sessions that the peer closed, by its close code.", "code",
+            tally.peer_closes,
+        )  # fmt: skip
         yield _histogram(
             "session_duration_seconds", "Duration of ended sessions.", [],
             [((), tally.session_seconds)],
@@ -95,6 +99,10 @@ class _ServiceCollector(Collector):
         yield _histogram(
             "event_loop_lag_seconds", "How late the event loop wakes a sleeper.", [],
             [((), tally.loop_lag_seconds)],
+        )  # fmt: skip
+        yield _counter(
+            "codec_fallbacks", "Sessions that got this codec though they asked for another.",
+            "codec", tally.codec_fallbacks,
         )  # fmt: skip
         yield _gauge("draining", "1 while the service is going away.", roster.draining)
         yield _gauge("max_sessions", "The most sessions at a time.", roster.max_sessions)

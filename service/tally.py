@@ -5,9 +5,9 @@ here and the collector of `metrics` reads when it is scraped. One thread writes;
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Collection
 
-from service.ending import OUTCOMES, REJECTIONS
+from service.ending import CLOSE_CODES, OUTCOMES, REJECTIONS
 
 ENCODINGS = ("pcm16", "ulaw", "alaw")
 REFUSALS = ("origin", "unauthorized", "bad_parameter", "at_capacity", "draining", "abandoned")
@@ -53,7 +53,7 @@ class Histogram:
 class Tally:
     """The numbers of one service; every series exists at 0 from the start."""
 
-    def __init__(self, codecs: Iterable[str], laws: Iterable[str]) -> None:
+    def __init__(self, codecs: Collection[str], laws: Collection[str]) -> None:
         pairs = [(codec, law) for codec in codecs for law in laws]
         self.frame_bytes = {name: Histogram(_FRAME_BYTES) for name in ENCODINGS}
         self.encode_seconds = {pair: Histogram(_CODEC_SECONDS) for pair in pairs}
@@ -64,6 +64,8 @@ class Tally:
         self.inbound_seconds = 0.0
         self.outbound_seconds = 0.0
         self.sessions = dict.fromkeys(OUTCOMES, 0)
+        self.peer_closes = dict.fromkeys(CLOSE_CODES, 0)
+        self.codec_fallbacks = dict.fromkeys(codecs, 0)
         self.refused = dict.fromkeys(REFUSALS, 0)
         self.frames_rejected = dict.fromkeys(REJECTIONS, 0)
 

@@ -67,6 +67,11 @@ class House:
         """The outcomes that were counted, without the zeros."""
         return {name: count for name, count in self.tally.sessions.items() if count}
 
+    async def metric(self, series: str) -> float:
+        """Return the value of one series on /metrics."""
+        response = await self.app.test_client().get("/metrics")
+        return _value(await response.get_data(as_text=True), series)
+
 
 class Caller(ABC):
     """A client: `receive` raises HungUp when the service ends the call."""
@@ -356,14 +361,18 @@ class Service:
     async def metric(self, series: str) -> float:
         """Return the value of one series on /metrics."""
         _, page = await self.get("/metrics")
-        [value] = [line.split()[-1] for line in page.splitlines() if line.startswith(series + " ")]
-        return float(value)
+        return _value(page, series)
 
     async def metric_becomes(self, series: str, value: float) -> None:
         """Return once the series has this value."""
         with trio.fail_after(10):
             while await self.metric(series) != value:
                 await trio.lowlevel.checkpoint()
+
+
+def _value(page: str, series: str) -> float:
+    [value] = [line.split()[-1] for line in page.splitlines() if line.startswith(series + " ")]
+    return float(value)
 
 
 def terminate(number: int = signal.SIGTERM) -> None:

@@ -119,10 +119,23 @@ async def test_a_peer_that_vanishes_ends_its_own_call_as_aborted(kind: str) -> N
 
 
 @every_link
-async def test_the_peers_own_close_completes_the_call(kind: str) -> None:
+async def test_the_peers_own_close_completes_the_call_and_its_code_is_counted(kind: str) -> None:
     async with calling(kind) as (caller, house):
         await caller.leave(1001)
         await ends_as("completed", house)
+        for code in ("1000", "1001"):
+            counted = await house.metric(f'rt_audio_peer_closes_total{{code="{code}"}}')
+            assert counted == (code == "1001")
+
+
+@pytest.mark.parametrize(
+    ("code", "counted_as"), [(1000, "1000"), (3002, "3xxx"), (4999, "4xxx"), (1004, "other")]
+)
+async def test_close_codes_are_counted_in_a_handful_of_series(code: int, counted_as: str) -> None:
+    async with calling("memory") as (caller, house):
+        await caller.leave(code)
+        await ends_as("completed", house)
+        assert await house.metric(f'rt_audio_peer_closes_total{{code="{counted_as}"}}') == 1
 
 
 @every_link

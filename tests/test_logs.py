@@ -102,13 +102,16 @@ async def test_a_call_has_a_first_and_a_last_line_and_debug_a_line_a_frame(
     assert isinstance(ended["seconds"], float)
 
 
-async def test_a_codec_that_is_not_here_is_warned_about(
+async def test_a_codec_that_is_not_here_is_warned_about_and_counted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     logs.set_up("warning", "json")
     for codec in ("opus", "numpy"):
-        async with calling("server", f"codec={codec}") as (caller, _):
+        async with calling("server", f"codec={codec}") as (caller, service):
             await caller.ask(b"hi")
+            for got in ("audioop", "numpy"):
+                counted = await service.metric(f'rt_audio_codec_fallbacks_total{{codec="{got}"}}')
+                assert counted == (codec == "opus" and got == "audioop")
     [line] = lines(capsys)
     assert (line["event"], line["asked_for"], line["codec"]) == (
         "codec_fallback",

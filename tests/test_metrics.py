@@ -8,7 +8,7 @@ from prometheus_client.openmetrics.parser import text_fd_to_metric_families as p
 from prometheus_client.parser import text_fd_to_metric_families as parse
 
 from service import codec
-from service.ending import OUTCOMES, REJECTIONS
+from service.ending import CLOSE_CODES, OUTCOMES, REJECTIONS
 from service.metrics import Metrics
 from service.roster import Roster
 from service.tally import ENCODINGS, REFUSALS, Tally
@@ -19,6 +19,8 @@ SERIES = {
     "rt_audio_frames_total": [("direction", "inbound"), ("direction", "outbound")],
     "rt_audio_audio_seconds_total": [("direction", "inbound"), ("direction", "outbound")],
     "rt_audio_sessions_total": [("outcome", name) for name in OUTCOMES],
+    "rt_audio_peer_closes_total": [("code", name) for name in CLOSE_CODES],
+    "rt_audio_codec_fallbacks_total": [("codec", name) for name in codec.available()],
     "rt_audio_connections_refused_total": [("reason", name) for name in REFUSALS],
     "rt_audio_frames_rejected_total": [("reason", name) for name in REJECTIONS],
     "rt_audio_frame_turnaround_seconds_count": [],
