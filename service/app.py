@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 import trio
-from quart import Response, jsonify, request, websocket
+from quart import Response, Websocket, jsonify, request, websocket
 from quart.asgi import ASGIWebsocketConnection
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
@@ -68,10 +68,12 @@ def create_app(
 
     @app.websocket("/ws/audio")
     async def audio() -> None:
-        _check(access, roster)
-        parameters = Parameters.parse(websocket.args, settings.codec_order)
+        upgrade = websocket._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's name
+        query = upgrade.args.to_dict()
+        _check(access, roster, upgrade, query)
+        parameters = Parameters.parse(query, settings.codec_order)
         call_id = call.new_id()
-        asked_for = websocket.args.get("codec", parameters.codec).lower()
+        asked_for = query.get("codec", parameters.codec).lower()
         if asked_for != parameters.codec:
             tally.codec_fallbacks[parameters.codec] += 1
             _log.warning(
@@ -80,13 +82,13 @@ def create_app(
         headers = {"RT-Audio-Codec": parameters.codec, "RT-Audio-Session": call_id}
         session = Session(parameters, tally, settings.max_frame_bytes)
         with roster.call() as scope:
-            link = await _accept(headers, settings.send_timeout_seconds)
+            link = await _accept(upgrade, headers, settings.send_timeout_seconds)
             await call.audio(
                 link,
                 session,
                 tally,
                 call_id=call_id,
-                peer=_peer(),
+                peer=_peer(upgrade),
                 parameters=parameters,
                 idle_seconds=settings.idle_seconds,
                 scope=scope,
@@ -96,9 +98,10 @@ def create_app(
 
         @app.websocket("/ws/echo")
         async def echo() -> None:
-            _check(access, roster)
+            upgrade = websocket._get_current_object()  # type: ignore[attr-defined]
+            _check(access, roster, upgrade, upgrade.args.to_dict())
             with roster.call() as scope:
-                link = await _accept({}, settings.send_timeout_seconds)
+                link = await _accept(upgrade, {}, settings.send_timeout_seconds)
                 await call.hold(link, call.Echo(), settings.idle_seconds, scope)
 
     @app.errorhandler(BadParameter)
@@ -145,15 +148,15 @@ class _Refused(Exception):  # noqa: N818
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-def _check(access: Access, roster: Roster) -> None:
+def _check(access: Access, roster: Roster, upgrade: Websocket, query: dict[str, str]) -> None:
     """Raise _Refused unless the caller may connect, and there is room."""
-    headers = websocket.headers
+    headers = dict(iter(upgrade.headers))
     if not access.welcomes(headers.get("Origin"), headers.get("Host")):
         raise _Refused(403, "origin", "pages of this origin may not connect")
     if not access.admits(
         headers.get("Authorization"),
-        websocket.args.get("access_token"),
-        websocket.requested_subprotocols,
+        query.get("access_token"),
+        upgrade.requested_subprotocols,
     ):
         raise _Refused(401, "unauthorized", "a known bearer token is needed",
                        WWW_Authenticate="Bearer")  # fmt: skip
@@ -169,22 +172,22 @@ def _error(status: int, error: str, message: str, **details: str) -> Response:
     return response
 
 
-def _peer() -> str:
-    client = websocket.scope.get("client")
+def _peer(upgrade: Websocket) -> str:
+    client = upgrade.scope.get("client")
     return "unknown" if client is None else f"{client[0]}:{client[1]}"
 
 
-async def _accept(headers: dict[str, str], send_seconds: float) -> Link:
+async def _accept(upgrade: Websocket, headers: dict[str, str], send_seconds: float) -> Link:
     """Answer the upgrade with these headers, and return the link for the call."""
-    subprotocol = agreed_subprotocol(websocket.requested_subprotocols)
-    await websocket.accept(headers, subprotocol)
-    connection: Takeable | None = websocket.scope.get("state", {}).get("connection")
+    connection: Takeable | None = upgrade.scope.get("state", {}).get("connection")
     if connection is None:
-        receive, send = websocket.asgi  # type: ignore[attr-defined]
-        return AsgiLink(receive, send, send_seconds)
-    link = connection.link()
+        receive, send = upgrade.asgi  # type: ignore[attr-defined]
+        link: Link | None = AsgiLink(receive, send, send_seconds)
+    else:
+        link = connection.link()
     if link is None:
         raise _Refused(400, "abandoned", "data was sent ahead of the answer")
+    await upgrade.accept(headers, agreed_subprotocol(upgrade.requested_subprotocols))
     return link
 
 

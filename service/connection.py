@@ -1,37 +1,47 @@
-"""One accepted connection: bytes between its stream and Hypercorn's HTTP/1.1 protocol.
+"""One accepted connection: its stream, and who speaks on it.
 
-It stands where Hypercorn has its `TCPServer`, for the sake of four promises that one does not
-keep: a bug in one connection ends that connection; no write waits longer than the send deadline;
-an idle keep-alive connection is closed, at shutdown at once; and an upgraded connection can be
-taken over, so that its session owns the stream alone.
+Plain requests are Hypercorn's HTTP/1.1 protocol's. A request to upgrade to WebSocket goes past it,
+through websockets' opening handshake to the app, and the session that comes of it owns the stream.
+
+This stands where Hypercorn has its `TCPServer`, for the sake of promises that one does not keep: a
+bug in one connection ends that connection; no write waits longer than the send deadline; an idle
+connection is closed, at shutdown at once; and nobody reads beside a session.
 """
 
+import socket
+import ssl
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 import trio
 from h11 import Request as H11Request
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ConnectionState, Scope
-from hypercorn.utils import parse_socket_addr
+from hypercorn.typing import (
+    AppWrapper,
+    ASGIReceiveEvent,
+    ConnectionState,
+    Scope,
+    WebsocketCloseEvent,
+)
 
 from service import logs
+from service.handshake import Handshake, asks_for_websocket, head_end
 from service.link import READ_BYTES, AsgiSend, Link
 
 _log = logs.get(__name__)
 
 #: How long a TLS client may take over its handshake, in seconds.
 _TLS_HANDSHAKE_SECONDS = 10
-
-
-Transport = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+#: Beyond so many bytes of a request's head it is Hypercorn's to refuse it.
+_MAX_HEAD_BYTES = 16384
 
 
 @dataclass(frozen=True)
@@ -42,8 +52,15 @@ class Shared:
     config: Config
     context: WorkerContext
     send_seconds: float
-    make_link: Callable[[trio.abc.Stream], Link]
+    make_link: Callable[[trio.abc.Stream, socket.socket | None], Link]
+    tls: ssl.SSLContext | None
     connections: "set[Connection]" = field(default_factory=set)
+
+
+_FORBIDDEN: WebsocketCloseEvent = {"type": "websocket.close", "code": 1000, "reason": None}
+
+
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 class _Http1(H11Protocol):
@@ -60,14 +77,21 @@ class Connection:
     upgrade runs in the connection's task: nobody reads then, so the session may.
     """
 
-    def __init__(self, shared: Shared, stream: Transport) -> None:
+    def __init__(self, shared: Shared, transport: socket.socket) -> None:
         self._shared = shared
-        self._stream = stream
+        self._socket = transport
+        self._stream: Stream = trio.SocketStream(trio.socket.from_stdlib_socket(transport))
+        if shared.tls is not None:
+            self._stream = trio.SSLStream(
+                self._stream, shared.tls, server_side=True, https_compatible=True
+            )
         self._sending = trio.Lock()
         self._idle_until = trio.current_time() + shared.config.keep_alive_timeout
-        self._reading = trio.CancelScope()
+        self._reading: trio.CancelScope | None = None
         self._requests: TaskGroup | None = None
-        self._upgrade: tuple[Scope, AsgiSend] | None = None
+        self._http: _Http1 | None = None
+        self._new = shared.tls is None
+        self._early = b""  # what a peer sent behind its request to upgrade, ahead of the answer
 
     async def run(self) -> None:
         """Serve requests until either side has had enough, or an upgrade's session has ended."""
@@ -78,32 +102,31 @@ class Connection:
             _log.exception("connection_failed")
         finally:
             self._shared.connections.discard(self)
-            # At once, over TLS too, since its listener is https_compatible.
+            # At once, over TLS too, since it is https_compatible.
             await self._stream.aclose()
 
     def retire(self) -> None:
         """Close now if idle; otherwise the request under way is the last."""
         if self._idle_until < inf:
-            self._reading.cancel()
+            self._wait_until(-inf)
 
     def link(self) -> Link | None:
-        """Return the link that owns the stream from now on, after the upgrade was answered.
+        """Return the link that owns the stream once the upgrade is answered.
 
-        None if Hypercorn did not answer it, because the peer had sent data ahead.
+        None if the peer did not wait for the answer (RFC 6455, 4.1), so that it is to be refused.
         """
-        assert isinstance(self._http.stream, WSStream)
-        if not self._http.stream.handshake.accepted:
+        if self._early:
             return None
-        # Its protocol would lie idle as long as the session lasts: 2 KiB for each.
-        del self._http.stream.connection, self._http.connection
-        return self._shared.make_link(self._stream)
+        plain = self._socket if self._shared.tls is None else None
+        return self._shared.make_link(self._stream, plain)
 
     async def spawn_app(
         self, app: AppWrapper, config: Config, scope: Scope, send: AsgiSend
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
         """Have the app serve a request; Hypercorn calls this, as it would its TaskGroup's."""
         if scope["type"] == "websocket":
-            self._upgrade = scope, send
+            # It came right behind another request; alone it would have been answered here.
+            await send(_FORBIDDEN)
             return _never_put
         requests = self._requests
         if requests is None:
@@ -113,71 +136,107 @@ class Connection:
         return await requests.spawn_app(app, config, scope, send)
 
     async def _serve(self) -> None:
-        transport = self._stream
-        if isinstance(transport, trio.SSLStream):
+        if isinstance(self._stream, trio.SSLStream):
             with trio.move_on_after(_TLS_HANDSHAKE_SECONDS) as handshake:
                 try:
-                    await transport.do_handshake()
+                    await self._stream.do_handshake()
                 except trio.BrokenResourceError:
                     return
             if handshake.cancelled_caught:
                 return
-            transport = transport.transport_stream
         try:
-            client = parse_socket_addr(transport.socket.family, transport.socket.getpeername())
+            self._ends = self._socket.getpeername()[:2], self._socket.getsockname()[:2]
         except OSError:  # gone before it was looked at
             return
-        server = parse_socket_addr(transport.socket.family, transport.socket.getsockname())
-        self._http = _Http1(
-            self._shared.app,
-            self._shared.config,
-            self._shared.context,
-            self,  # type: ignore[arg-type]  # all of a TaskGroup that HTTP/1.1 asks for
-            ConnectionState({"connection": self}),
-            transport is not self._stream,
-            client,
-            server,
-            self._send,
-        )
         try:
             await self._read()
         finally:
             if self._requests is not None:
                 await self._requests.__aexit__(*sys.exc_info())
-            # These refer to the connection; taken apart, all of it goes with its last reference,
-            # and the garbage collector has nothing to find.
-            self._http.stream = self._upgrade = None
-            del self._http
+            # It refers to the connection; without it all goes with its last reference, and the
+            # garbage collector has nothing to find.
+            self._http = None
 
     async def _read(self) -> None:
-        while self._upgrade is None:
-            with trio.CancelScope(deadline=self._idle_until) as self._reading:
-                try:
-                    data = await self._stream.receive_some(READ_BYTES)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    break
-            if self._reading.cancelled_caught:
-                break
-            await self._http.handle(RawData(bytes(data)))
+        head = b""
+        while (data := await self._receive()) is not None:
+            if self._idle_until < inf:
+                # Between requests: look at a whole head before saying whose it is.
+                head += data
+                end = head_end(head)
+                if data and not end and len(head) < _MAX_HEAD_BYTES:
+                    continue
+                if asks_for_websocket(head[:end]):
+                    self._wait_until(inf)
+                    self._early = head[end:]
+                    await self._answer_upgrade(Handshake(head[:end]))
+                    return
+                data, head = head, b""
+            await self._speak_http(data)
             if not data:
                 break
-        if self._upgrade is None:
+        if self._http is not None:
             await self._http.handle(Closed())
-        else:
-            await self._answer_upgrade(*self._upgrade)
 
-    async def _answer_upgrade(self, scope: Scope, send: AsgiSend) -> None:
-        stream = self._http.stream
-        assert isinstance(stream, WSStream)
-        # No compression: it saves 5 to 9 % on 20 ms of audio and costs more than all else.
-        stream.handshake.extensions = None
-        try:
-            await self._shared.app(
-                scope, trio.sleep_forever, send, trio.to_thread.run_sync, trio.from_thread.run
+    async def _receive(self) -> bytes | None:
+        """Return what is read, empty at the end; None if it is to be waited for no longer."""
+        if self._new:
+            # A client speaks first, so its request is there mostly, and Trio need not wait for it.
+            self._new = False
+            with suppress(OSError):
+                return self._socket.recv(READ_BYTES)
+        with trio.CancelScope(deadline=self._idle_until) as self._reading:
+            try:
+                return bytes(await self._stream.receive_some(READ_BYTES))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+        return None
+
+    async def _speak_http(self, data: bytes) -> None:
+        if self._http is None:
+            self._http = _Http1(
+                self._shared.app,
+                self._shared.config,
+                self._shared.context,
+                self,  # type: ignore[arg-type]  # all of a TaskGroup that HTTP/1.1 asks for
+                ConnectionState({}),
+                self._shared.tls is not None,
+                *self._ends,
+                self._send,
             )
-        finally:
-            if not stream.handshake.accepted:
-                await send(None)
+        await self._http.handle(RawData(data))
+
+    async def _answer_upgrade(self, handshake: Handshake) -> None:
+        if handshake.error is not None:
+            await self._write_now(handshake.error)
+            return
+        client, server = self._ends
+
+        async def answer(event: Any) -> None:
+            data = handshake.answer(event)
+            if data:
+                await self._write_now(data)
+
+        await self._shared.app(
+            handshake.scope(  # type: ignore[arg-type]
+                scheme="ws" if self._shared.tls is None else "wss",
+                client=client,
+                server=server,
+                state={"connection": self},
+            ),
+            trio.sleep_forever,
+            answer,
+            trio.to_thread.run_sync,
+            trio.from_thread.run,
+        )
+
+    async def _write_now(self, data: bytes) -> None:
+        """Write an answer to an upgrade; there is room for it mostly, and Trio need not wait."""
+        if self._shared.tls is None:
+            with suppress(OSError):
+                data = data[self._socket.send(data) :]
+        if data:
+            await self._written(data)
 
     async def _send(self, event: Event) -> None:
         """Do what the protocol asks for: write, close, or begin or end being idle."""
@@ -187,16 +246,24 @@ class Connection:
         elif isinstance(event, Closed):
             await self._hang_up()
         elif isinstance(event, Updated):
-            idle = self._shared.config.keep_alive_timeout if event.idle else inf
-            # Set here and not by a task of Hypercorn's, which would be started inside the
-            # finished request's cancelled scope and so never run.
-            self._idle_until = trio.current_time() + idle
-            self._reading.deadline = self._idle_until
-            if event.idle and self._shared.context.terminated.is_set():
-                self._reading.cancel()
+            # Here and not by a task of Hypercorn's, which would be started inside the finished
+            # request's cancelled scope and so never run.
+            if not event.idle:
+                self._wait_until(inf)
+            elif self._shared.context.terminated.is_set():
+                self._wait_until(-inf)
+            else:
+                self._wait_until(trio.current_time() + self._shared.config.keep_alive_timeout)
+
+    def _wait_until(self, deadline: float) -> None:
+        """Set until when to wait for a request; never ending while one is under way."""
+        self._idle_until = deadline
+        if self._reading is not None:
+            self._reading.deadline = deadline
 
     async def _hang_up(self) -> None:
         await self._stream.aclose()
+        assert self._http is not None
         await self._http.handle(Closed())
 
     async def _written(self, data: bytes) -> bool:
@@ -218,4 +285,4 @@ class Connection:
 
 
 async def _never_put(event: ASGIReceiveEvent) -> None:
-    """Drop an ASGI event for an upgrade, whose session reads the stream itself."""
+    """Drop an ASGI event for an upgrade that was refused."""

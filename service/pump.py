@@ -64,9 +64,13 @@ class Pump:
     async def _sweep(self) -> None:
         while True:
             await trio.sleep(SWEEP_SECONDS)
-            now = trio.current_time()
-            for connection in list(self._connections.values()):
-                connection.look_at_deadlines(now)
+            self._look_at_deadlines()
+
+    def _look_at_deadlines(self) -> None:
+        # Not in the task itself, whose frame would keep the last connection until the next sweep.
+        now = trio.current_time()
+        for connection in list(self._connections.values()):
+            connection.look_at_deadlines(now)
 
     def add(self, connection: "_Connection") -> None:
         """Begin to serve a connection."""
@@ -115,12 +119,8 @@ class _Connection:
         self._pump, self._link, self._wire = pump, link, link.wire
         self._conversation = conversation
         self._idle_seconds = idle_seconds
-        transport = link.stream.socket
-        self.descriptor = transport.fileno()
-        # Trio's socket only offers awaiting calls; this is another handle on the same descriptor.
-        self._socket = socket.socket(
-            transport.family, transport.type, transport.proto, self.descriptor
-        )
+        self._socket = link.socket
+        self.descriptor = self._socket.fileno()
         self._messages: deque[Message] | tuple[()] = ()  # read, and not yet answered
         self._answered: list[tuple[Message, Message]] = []  # answered, and not yet written
         self._unsent = b""
@@ -266,19 +266,20 @@ class _Connection:
     def leave(self) -> bytes:
         """Leave the pump for good; return what was answered and could not be written."""
         self._pump.remove(self)
-        self._socket.detach()
         return self._unsent
 
 
 class PumpedLink(StreamLink):
-    """A link over plain TCP whose conversation is carried by the pump."""
+    """A link over plain TCP whose conversation is carried by the pump.
 
-    stream: trio.SocketStream
+    `transport` is the socket in the stream: Trio's own only offers calls to be awaited.
+    """
 
     def __init__(
         self,
         pump: Pump,
-        stream: trio.SocketStream,
+        transport: socket.socket,
+        stream: trio.abc.Stream,
         max_bytes: int,
         send_seconds: float,
         ping_seconds: float,
@@ -286,6 +287,7 @@ class PumpedLink(StreamLink):
     ) -> None:
         super().__init__(stream, max_bytes, send_seconds, ping_seconds, pong_seconds)
         self._pump = pump
+        self.socket = transport
 
     async def carry(self, conversation: Conversation, idle_seconds: float) -> Ending:
         connection = _Connection(self._pump, self, conversation, idle_seconds)

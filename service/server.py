@@ -19,7 +19,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from time import perf_counter
-from typing import Any
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -28,10 +27,11 @@ from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
 
 from service import __version__, codec, logs
+from service.accept import accept
 from service.access import Access
 from service.app import create_app
 from service.config import ConfigurationError, Settings, unknown_variables
-from service.connection import Connection, Shared, Transport
+from service.connection import Connection, Shared
 from service.link import CLOSE_SECONDS, Link, StreamLink
 from service.metrics import Metrics
 from service.pump import Pump, PumpedLink
@@ -70,6 +70,7 @@ async def serve(
         context=WorkerContext(None),
         send_seconds=settings.send_timeout_seconds,
         make_link=partial(_make_link, settings, pump),
+        tls=_tls_context(settings),
     )
     listeners = await _listeners(settings)
     async with _lifespan(shared), trio.open_nursery() as background:
@@ -77,15 +78,13 @@ async def serve(
             background.start_soon(pump.run)
         background.start_soon(_watch_lag, tally.loop_lag_seconds)
         async with trio.open_nursery() as connections:
+
+            def take(transport: socket.socket) -> None:
+                connections.start_soon(Connection(shared, transport).run)
+
             async with trio.open_nursery() as listening:
-                listening.start_soon(
-                    partial(
-                        trio.serve_listeners,
-                        partial(_serve_connection, shared),
-                        listeners,
-                        handler_nursery=connections,
-                    )
-                )
+                for listener in listeners:
+                    listening.start_soon(accept, listener, take)
                 in_full = await _until_drained(settings, roster, listeners, task_status)
                 listening.cancel_scope.cancel()
             await shared.context.terminated.set()
@@ -100,12 +99,12 @@ async def serve(
 async def _until_drained(
     settings: Settings,
     roster: Roster,
-    listeners: Sequence[trio.abc.Listener[trio.SocketStream]],
+    listeners: Sequence[trio.SocketListener],
     task_status: trio.TaskStatus[int],
 ) -> bool:
     """Wait for a signal, let the calls finish in their time, and close those that are left."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        port = _port(listeners[0])
+        port: int = listeners[0].socket.getsockname()[1]
         _log.info("listening", host=settings.host, port=port, version=__version__)
         if settings.conformance_echo:
             _log.warning("conformance_echo", message="/ws/echo returns anything; for tests only")
@@ -146,16 +145,18 @@ async def _let_finish(settings: Settings, roster: Roster, *, at_once: bool) -> N
             await roster.wait_empty()
 
 
-def _make_link(settings: Settings, pump: Pump | None, stream: trio.abc.Stream) -> Link:
-    """Return the link for a stream that was just upgraded: the pump's for TCP, else its own."""
+def _make_link(
+    settings: Settings, pump: Pump | None, stream: trio.abc.Stream, plain: socket.socket | None
+) -> Link:
+    """Return the link for an upgraded stream: the pump's for a plain socket, else its own."""
     limits = (
         settings.max_frame_bytes,
         settings.send_timeout_seconds,
         settings.ping_seconds,
         settings.pong_seconds,
     )
-    if pump is not None and isinstance(stream, trio.SocketStream):
-        return PumpedLink(pump, stream, *limits)
+    if pump is not None and plain is not None:
+        return PumpedLink(pump, plain, stream, *limits)
     return StreamLink(stream, *limits)
 
 
@@ -167,13 +168,7 @@ def _hypercorn_config() -> Config:
     return config
 
 
-async def _serve_connection(shared: Shared, stream: Transport) -> None:
-    await Connection(shared, stream).run()
-
-
-async def _listeners(settings: Settings) -> list[Any]:
-    """Return the listeners, with TLS where it is configured."""
-    context = _tls_context(settings)
+async def _listeners(settings: Settings) -> list[trio.SocketListener]:
     try:
         listeners = await trio.open_tcp_listeners(
             settings.port, host=settings.host, backlog=_BACKLOG
@@ -187,9 +182,7 @@ async def _listeners(settings: Settings) -> list[Any]:
         # A client speaks first, so it is taken on when it has: one wake-up less for each.
         if hasattr(socket, "TCP_DEFER_ACCEPT"):
             listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
-    if context is None:
-        return listeners
-    return [trio.SSLListener(each, context, https_compatible=True) for each in listeners]
+    return listeners
 
 
 def _tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -206,14 +199,6 @@ def _tls_context(settings: Settings) -> ssl.SSLContext | None:
             f"key, PEM files that can be read: {error.strerror or error}"
         ) from None
     return context
-
-
-def _port(listener: trio.abc.Listener[Any]) -> int:
-    if isinstance(listener, trio.SSLListener):
-        listener = listener.transport_listener
-    assert isinstance(listener, trio.SocketListener)
-    port: int = listener.socket.getsockname()[1]
-    return port
 
 
 @asynccontextmanager

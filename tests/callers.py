@@ -10,6 +10,7 @@ tls      the whole server over TLS
 
 import os
 import signal
+import socket
 import ssl
 from abc import ABC, abstractmethod
 from collections import deque
@@ -298,15 +299,16 @@ async def _link(kind: str, settings: Settings, nursery: trio.Nursery) -> tuple[L
     pump = Pump()
     nursery.start_soon(pump.run)
     accepted, connected = await tcp_pair()
-    return PumpedLink(pump, accepted, *limits), StreamCaller(connected)
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
+    return PumpedLink(pump, accepted, stream, *limits), StreamCaller(connected)
 
 
-async def tcp_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
-    """Return the two ends of a TCP connection on loopback."""
-    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    async with listener:
-        client = await trio.testing.open_stream_to_socket_listener(listener)
-        server = await listener.accept()
+async def tcp_pair() -> tuple[socket.socket, trio.SocketStream]:
+    """Return the two ends of a TCP connection on loopback, the server's as a bare socket."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = await trio.open_tcp_stream(*listener.getsockname())
+        server, _ = listener.accept()
+    server.setblocking(False)
     return server, client
 
 

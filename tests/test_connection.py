@@ -1,14 +1,17 @@
 """One connection's HTTP: what it may do, and that it never takes the others with it."""
 
 import gc
+import json
 import os
+import resource
 
 import pytest
 import trio
-from hypercorn.protocol.ws_stream import WSStream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service import logs
+from service.handshake import Handshake
 from service.pump import PumpedLink
 from service.session import Session
 from tests.callers import (
@@ -71,7 +74,7 @@ async def test_frames_sent_right_behind_the_answer_are_not_lost() -> None:
 
 
 async def test_data_ahead_of_the_answer_is_refused() -> None:
-    """What the take-over relies on: between parking and 101 no byte may arrive."""
+    """RFC 6455, 4.1: a client waits for it."""
     async with serving() as service:
         stream = await service.connect()
         await stream.send_all(upgrade_request("/ws/audio") + b"\x82\x80\x00\x00\x00\x00")
@@ -165,12 +168,15 @@ async def test_a_broken_frame_gets_its_close_code_from_the_server() -> None:
 
 def parts_of_calls() -> set[int]:
     """Return the identities of what calls are made of, as far as it still exists."""
-    kinds = WSStream, Session, PumpedLink
+    kinds = Handshake, Session, PumpedLink
     return {id(each) for each in gc.get_objects() if isinstance(each, kinds)}
 
 
-async def test_an_ended_call_leaves_nothing_to_the_garbage_collector() -> None:
+async def test_an_ended_call_leaves_nothing_to_the_garbage_collector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It seldom looks at what has lived for a while, so what it had to find would pile up."""
+    monkeypatch.setattr("service.pump.SWEEP_SECONDS", 0)  # so that each call meets a sweep
     async with serving() as service:
         gc.collect()
         before = parts_of_calls()
@@ -186,3 +192,90 @@ async def test_an_ended_call_leaves_nothing_to_the_garbage_collector() -> None:
                     await trio.lowlevel.checkpoint()
         finally:
             gc.enable()
+
+
+async def test_a_head_may_come_in_pieces() -> None:
+    async with serving() as service:
+        for request, status in (
+            (upgrade_request("/ws/audio"), b"HTTP/1.1 101 "),
+            (b"GET /health HTTP/1.1\nHost: x\n\n", b"HTTP/1.1 200 "),
+        ):
+            stream = await service.connect()
+            for byte in range(len(request)):
+                await stream.send_all(request[byte : byte + 1])
+                await trio.lowlevel.checkpoint()
+            assert (await read_head(stream)).startswith(status)
+
+
+async def test_an_upgrade_may_follow_a_request_on_the_same_connection() -> None:
+    async with serving() as service:
+        stream = await service.connect()
+        await stream.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        await read_head(stream)
+        assert await stream.receive_some() == b'{"status":"ok"}\n'
+        await stream.send_all(upgrade_request("/ws/audio"))
+        assert (await read_head(stream)).startswith(b"HTTP/1.1 101 ")
+        assert await StreamCaller(stream).ask(b"hi") == b"hi"
+
+
+async def test_an_upgrade_sent_before_the_answer_to_another_request_is_refused() -> None:
+    async with serving() as service:
+        stream = await service.connect()
+        await stream.send_all(
+            b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" + upgrade_request("/ws/audio")
+        )
+        answers = b""
+        with trio.fail_after(5):
+            while b"HTTP/1.1 403 " not in answers:
+                data = await stream.receive_some()
+                assert data, answers
+                answers += data
+        assert answers.startswith(b"HTTP/1.1 200 ")
+        assert await service.metric("rt_audio_sessions_active") == 0
+
+
+async def test_a_head_without_an_end_is_refused() -> None:
+    async with serving() as service:
+        stream = await service.connect()
+        await stream.send_all(b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000)
+        assert (await read_head(stream)).startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
+
+
+async def test_a_half_closed_client_has_its_answer() -> None:
+    async with serving() as service:
+        stream = await service.connect()
+        assert isinstance(stream, trio.SocketStream)
+        await stream.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        await stream.send_eof()
+        assert (await read_head(stream)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_an_upgrade_against_the_rfc_is_told_so_in_json() -> None:
+    async with serving() as service:
+        stream = await service.connect()
+        await stream.send_all(upgrade_request("/ws/audio").replace(b"Version: 13", b"Version: 8"))
+        head = await read_head(stream)
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert b"\r\nSec-WebSocket-Version: 13\r\n" in head
+        assert json.loads(await stream.receive_some())["error"] == "bad_handshake"
+        assert await stream.receive_some() == b""
+
+
+async def test_without_room_for_a_connection_it_waits_for_some(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.set_up("warning", "json")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with calling("server") as (healthy, service):
+        stream = await service.connect()
+        taken = len(os.listdir("/proc/self/fd")) - 1
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken, hard))
+        try:
+            await stream.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            said = ""
+            with trio.fail_after(5):
+                while "cannot_accept" not in (said := said + capsys.readouterr().err):
+                    assert await healthy.ask(b"live") == b"live"
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (await read_head(stream)).startswith(b"HTTP/1.1 200 ")

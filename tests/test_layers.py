@@ -13,9 +13,9 @@ ROWS = [
     {"server", "client"},
     {"connection", "app", "dial"},
     {"call", "metrics"},
-    {"pump", "access", "roster"},
+    {"accept", "pump", "access", "roster"},
     {"link", "session"},
-    {"wire", "tally", "config"},
+    {"handshake", "wire", "tally", "config"},
     {"ending", "logs", "codec"},
 ]
 HOMES = {
@@ -26,7 +26,7 @@ HOMES = {
     "prometheus_client": {"metrics"},
     "numpy": {"codec.vector"},
     "audioop": {"codec.native"},
-    "websockets": {"wire"},
+    "websockets": {"wire", "handshake"},
     "trio_websocket": {"client", "dial"},
     "click": {"cli"},
     "rich": {"cli"},
@@ -35,7 +35,7 @@ HOMES = {
     "pydantic_settings": {"config"},
 }
 #: What cannot do I/O must not even be able to ask for it.
-WITHOUT_IO = {"session", "wire", "ending", "tally", "codec", "access"}
+WITHOUT_IO = {"session", "wire", "handshake", "ending", "tally", "codec", "access"}
 FILES = {
     ".".join(path.relative_to(SERVICE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in SERVICE.rglob("*.py")

@@ -185,7 +185,8 @@ async def test_a_descriptor_that_is_not_ready_after_all_is_waited_for_again() ->
     ours, theirs = await tcp_pair()
 
     pump = Pump()
-    link = PumpedLink(pump, ours, 100, 10, 20, 20)
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+    link = PumpedLink(pump, ours, stream, 100, 10, 20, 20)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pump.run)
         nursery.start_soon(run_call, house, link)

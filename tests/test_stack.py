@@ -13,7 +13,6 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Event, RawData
 from hypercorn.protocol.h11 import H2ProtocolAssumedError, H11Protocol
-from hypercorn.protocol.ws_stream import Handshake
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -28,7 +27,7 @@ from tests.callers import AsgiCaller
 
 
 async def test_a_cancelled_receive_loses_nothing() -> None:
-    """connection.park: the reader is cancelled, and the link reads on."""
+    """link.StreamLink._read: a silent peer is pinged, and read on."""
     ours, theirs = trio.testing.memory_stream_pair()
     for _ in range(3):
         with trio.move_on_after(0):
@@ -52,28 +51,6 @@ async def test_an_epoll_can_be_waited_for() -> None:
         with trio.fail_after(5):
             await trio.lowlevel.wait_readable(epoll.fileno())
         assert epoll.poll(0) == [(ours.fileno(), select.EPOLLIN)]
-
-
-def test_a_second_handle_on_a_descriptor_lets_go_of_it() -> None:
-    """pump: a socket made for Trio's descriptor must not close it."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        handle = socket.socket(ours.family, ours.type, ours.proto, ours.fileno())
-        handle.detach()
-        ours.send(b"x")
-        assert theirs.recv(1) == b"x"
-
-
-def test_hypercorn_accepts_compression_unless_the_offer_is_hidden() -> None:
-    """connection.park hides it."""
-    offer = [(b"sec-websocket-extensions", b"permessage-deflate"), (b"sec-websocket-key", b"k")]
-    handshake = Handshake(offer, "1.1")
-    _, headers, _ = handshake.accept(None, [])
-    assert b"sec-websocket-extensions" in dict(headers)
-    handshake.extensions = None
-    _, headers, _ = handshake.accept(None, [])
-    assert b"sec-websocket-extensions" not in dict(headers)
-    assert handshake.accepted
 
 
 async def test_hypercorn_would_turn_to_http2() -> None:

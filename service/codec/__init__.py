@@ -76,11 +76,12 @@ def _load() -> dict[tuple[str, str], Codec]:
 
 
 _codecs = _load()
+_available = tuple(name for name in ORDER if (name, "ulaw") in _codecs)
 
 
 def available() -> tuple[str, ...]:
     """Return the names of the tiers that this interpreter has, best first."""
-    return tuple(name for name in ORDER if (name, "ulaw") in _codecs)
+    return _available
 
 
 def tier(name: str, law: str) -> Codec:

@@ -1,0 +1,133 @@
+"""The opening handshake of RFC 6455, section 4.2, without I/O: a request in, the answer out.
+
+The request is read and judged by websockets' `ServerProtocol`; towards the app it is the
+handshake of an ASGI WebSocket.
+"""
+
+import json
+import re
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+
+_END = re.compile(rb"\n\r?\n")
+_UPGRADE = re.compile(rb"\nupgrade[ \t]*:[ \t]*websocket", re.IGNORECASE)
+
+
+def head_end(data: bytes) -> int:
+    """Return where the head of the request ends that these bytes begin with; 0 if not in them."""
+    end = _END.search(data)
+    return 0 if end is None else end.end()
+
+
+def asks_for_websocket(head: bytes) -> bool:
+    """Return whether the head of a request asks for an upgrade to WebSocket, rightly or wrongly."""
+    return _UPGRADE.search(head) is not None
+
+
+class Handshake:
+    """One request to upgrade, whose head is given.
+
+    `error` is the answer to a request that is against the RFC; otherwise `scope` is for the app,
+    and each event that it sends goes into `answer`, which returns what to write.
+    """
+
+    def __init__(self, head: bytes) -> None:
+        protocol = ServerProtocol()  # without extensions, so compression is declined
+        protocol.receive_data(head)
+        events = protocol.events_received()
+        protocol.parser.close()  # it refers to the protocol, which refers to it
+        self._refusal: dict[str, Any] = {}
+        self._body = b""
+        self.error: bytes | None = None
+        if not events:
+            self.error = _error(HTTPStatus.BAD_REQUEST, Headers(), protocol.handshake_exc)
+            return
+        assert isinstance(events[0], Request)
+        self._request = events[0]
+        if len(self._request.headers.get_all("Host")) != 1:
+            # RFC 9112, 3.2; the protocol leaves this to an HTTP server in front of it.
+            fault = ValueError("a request has one Host header")
+            self.error = _error(HTTPStatus.BAD_REQUEST, Headers(), fault)
+            return
+        self._response = protocol.accept(self._request)
+        if protocol.handshake_exc is not None:
+            status = HTTPStatus(self._response.status_code)
+            self.error = _error(status, self._response.headers, protocol.handshake_exc)
+
+    def scope(self, **more: Any) -> dict[str, Any]:
+        """Return the ASGI scope of the request; `more` is what only the connection knows."""
+        request = self._request
+        raw_path, _, query_string = request.path.partition("?")
+        return {
+            "type": "websocket",
+            "asgi": {"spec_version": "2.3", "version": "3.0"},
+            "http_version": "1.1",
+            "path": unquote(raw_path),
+            "raw_path": raw_path.encode(),
+            "query_string": query_string.encode(),
+            "root_path": "",
+            "headers": [
+                (name.lower().encode(), value.encode("latin-1", "surrogateescape"))
+                for name, value in request.headers.raw_items()
+            ],
+            "subprotocols": [
+                name.strip()
+                for value in request.headers.get_all("Sec-WebSocket-Protocol")
+                for name in value.split(",")
+            ],
+            "extensions": {"websocket.http.response": {}},
+            **more,
+        }
+
+    def answer(self, event: dict[str, Any]) -> bytes:
+        """Return the bytes that an event of the app's is as an answer; none while it is partial."""
+        kind = event["type"]
+        if kind == "websocket.accept":
+            headers = self._response.headers
+            for name, value in event["headers"]:
+                headers[name.decode()] = value.decode()
+            if event["subprotocol"] is not None:
+                headers["Sec-WebSocket-Protocol"] = event["subprotocol"]
+            return self._response.serialize()
+        if kind == "websocket.http.response.start":
+            self._refusal = event
+            return b""
+        assert kind == "websocket.http.response.body", kind
+        self._body += event["body"]
+        if event["more_body"]:
+            return b""
+        headers = Headers(
+            (name.decode(), value.decode()) for name, value in self._refusal["headers"]
+        )
+        return _plain(HTTPStatus(self._refusal["status"]), headers, self._body)
+
+
+def _error(status: HTTPStatus, headers: Headers, fault: Exception | None) -> bytes:
+    """Return the answer to a request against the RFC, which also says what would be right."""
+    ours = Headers({"Content-Type": "application/json", "Sec-WebSocket-Version": "13"})
+    for name in ("Upgrade", "Allow"):
+        if name in headers:
+            ours[name] = headers[name]
+    body = json.dumps({"error": "bad_handshake", "message": _sentence(fault)})
+    return _plain(status, ours, body.encode())
+
+
+def _sentence(fault: BaseException | None) -> str:
+    """Return a fault as one sentence, with what caused it."""
+    parts = []
+    while fault is not None:
+        parts.append(str(fault))
+        fault = fault.__cause__
+    return "; ".join(parts)
+
+
+def _plain(status: HTTPStatus, headers: Headers, body: bytes) -> bytes:
+    headers["Connection"] = "close"
+    if "Content-Length" not in headers:
+        headers["Content-Length"] = str(len(body))
+    return Response(status.value, status.phrase, headers, body).serialize()
