@@ -45,7 +45,7 @@ class Sample:
             time.monotonic() - began,
             server.memory_kib("Rss") / 1024,
             len(list(Path(f"/proc/{server.pid}/fd").iterdir())),
-            gauge(server.port, "rt_audio_sessions_active"),
+            metrics(server.port)["rt_audio_sessions_active"],
         )
 
     def __str__(self) -> str:
@@ -55,18 +55,16 @@ class Sample:
         )
 
 
-def gauge(port: int, name: str) -> float:
-    """Return the value of a metric without labels, as /metrics shows it now."""
+def metrics(port: int) -> dict[str, float]:
+    """Return the value of each series on /metrics."""
     opener = build_opener(ProxyHandler({}))
     try:
         with opener.open(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             lines: list[str] = answer.read().decode().splitlines()
     except (URLError, TimeoutError) as error:
         raise ServerError(f"/metrics does not answer: {error}") from None
-    for line in lines:
-        if line.startswith(f"{name} "):
-            return float(line.split()[1])
-    raise ServerError(f"/metrics has no {name}")
+    series = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, _, value in series}
 
 
 def watch(
