@@ -1,0 +1,182 @@
+"""The manifests among themselves: schemas, selectors, names, the autoscalers, the rollout."""
+
+import math
+import re
+import subprocess
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.deploy import manifests
+from tests.deploy.manifests import CLUSTERS, KUBERNETES, container, every, pod, the
+
+#: Kinds of operators, for which kubernetes-validate has no schema.
+FOREIGN = {"PodMonitor", "ScaledObject"}
+SCALED = ("production", "keda")
+#: The recording rule of deploy/prometheus: sessions by pod, without those of draining pods.
+RECORDED = "rt_audio:sessions_active:serving"
+
+
+@pytest.mark.parametrize("overlay", CLUSTERS)
+@pytest.mark.parametrize("version", ["1.28", "newest"])
+def test_every_object_is_valid_to_the_last_field(overlay: str, version: str) -> None:
+    number = kubernetes_validate.latest_version() if version == "newest" else version
+    for each in manifests.rendered(overlay):
+        if each["kind"] not in FOREIGN:
+            kubernetes_validate.validate(each, number, strict=True)
+
+
+@pytest.mark.parametrize("overlay", CLUSTERS)
+def test_everything_is_in_one_namespace_and_there_once(overlay: str) -> None:
+    objects = manifests.rendered(overlay)
+    names = [(each["kind"], each["metadata"]["name"]) for each in objects]
+    assert len(set(names)) == len(names)
+    namespace = the(overlay, "Namespace")["metadata"]["name"]
+    inside = [each for each in objects if each["kind"] != "Namespace"]
+    assert {each["metadata"]["namespace"] for each in inside} == {namespace}
+
+
+@pytest.mark.parametrize("overlay", CLUSTERS)
+def test_every_selector_finds_the_pods(overlay: str) -> None:
+    labels = pod(overlay)["metadata"]["labels"].items()
+    for selector in selectors(overlay):
+        assert selector
+        assert selector.items() <= labels
+
+
+def selectors(overlay: str) -> list[dict[str, str]]:
+    """Return every selector that is meant for the service's pods."""
+    kinds = ["Deployment", "PodDisruptionBudget", "PodMonitor"]
+    found = [each["spec"]["selector"] for kind in kinds for each in every(overlay, kind)]
+    found += [each["spec"]["podSelector"] for each in every(overlay, "NetworkPolicy")]
+    found += [each["labelSelector"] for each in pod(overlay)["spec"]["topologySpreadConstraints"]]
+    plain: list[dict[str, str]] = [each["matchLabels"] for each in found]
+    return [*plain, the(overlay, "Service")["spec"]["selector"]]
+
+
+@pytest.mark.parametrize("overlay", CLUSTERS)
+def test_every_port_that_is_named_is_the_containers(overlay: str) -> None:
+    names = {each["name"] for each in container(overlay)["ports"]}
+    [port] = the(overlay, "Service")["spec"]["ports"]
+    used = [port["targetPort"]]
+    for policy in every(overlay, "NetworkPolicy"):
+        for rule in policy["spec"]["ingress"]:
+            assert rule["from"], "an empty list would let everybody in"
+            used += [each["port"] for each in rule["ports"]]
+    for monitor in every(overlay, "PodMonitor"):
+        used += [each["port"] for each in monitor["spec"]["podMetricsEndpoints"]]
+    assert set(used) == names
+
+
+@pytest.mark.parametrize("overlay", CLUSTERS)
+def test_only_who_is_listed_comes_in_and_nothing_goes_out(overlay: str) -> None:
+    policies = [each["spec"] for each in every(overlay, "NetworkPolicy")]
+    assert all("Ingress" in each["policyTypes"] for each in policies)
+    assert any("Egress" in each["policyTypes"] for each in policies)
+    assert not any(each.get("egress") for each in policies)
+
+
+def test_the_ingress_leads_to_the_service_and_is_more_patient_than_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ingress, service = the("production", "Ingress"), the("production", "Service")
+    [rule] = ingress["spec"]["rules"]
+    [tls] = ingress["spec"]["tls"]
+    assert tls["hosts"] == [rule["host"]]
+    [path] = rule["http"]["paths"]
+    assert path["pathType"] == "Exact"
+    backend = path["backend"]["service"]
+    assert backend["name"] == service["metadata"]["name"]
+    assert backend["port"]["name"] in {each["name"] for each in service["spec"]["ports"]}
+    timeouts = {
+        name: int(value.removesuffix("s"))
+        for name, value in ingress["metadata"]["annotations"].items()
+        if "timeout" in name
+    }
+    assert len(timeouts) == 3
+    idle = manifests.settings("production", monkeypatch).idle_seconds
+    assert all(seconds > idle for seconds in timeouts.values())
+
+
+@pytest.mark.parametrize("overlay", CLUSTERS)
+def test_a_rollout_and_an_emptied_node_take_no_pod_that_is_not_replaced(overlay: str) -> None:
+    strategy = the(overlay, "Deployment")["spec"]["strategy"]
+    assert strategy["type"] == "RollingUpdate"
+    assert strategy["rollingUpdate"]["maxUnavailable"] == 0
+    # Not minAvailable: it would keep a single pod's node from ever being emptied.
+    assert the(overlay, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+
+
+@pytest.mark.parametrize("overlay", SCALED)
+def test_one_autoscaler_has_the_deployment_to_itself(overlay: str) -> None:
+    [scaler] = every(overlay, "HorizontalPodAutoscaler") + every(overlay, "ScaledObject")
+    deployment = the(overlay, "Deployment")
+    target = scaler["spec"]["scaleTargetRef"]
+    assert target["name"] == deployment["metadata"]["name"]
+    assert target.get("apiVersion", "apps/v1") == deployment["apiVersion"]
+    assert target.get("kind", "Deployment") == deployment["kind"]
+    assert "replicas" not in deployment["spec"]
+
+
+def test_the_hpa_asks_for_what_the_adapter_makes_of_the_recording_rule() -> None:
+    [metric] = the("production", "HorizontalPodAutoscaler")["spec"]["metrics"]
+    file = KUBERNETES / "components" / "hpa" / "prometheus-adapter-values.yaml"
+    values = yaml.safe_load(file.read_text())
+    [rule] = values["rules"]["custom"]
+    assert metric["type"] == "Pods"
+    assert metric["pods"]["metric"]["name"] == rule["name"]["as"]
+    [series] = re.findall(r'__name__="([^"]+)"', rule["seriesQuery"])
+    assert series == RECORDED
+    assert set(rule["resources"]["overrides"]) == {"namespace", "pod"}
+
+
+def test_keda_asks_for_the_same_in_its_namespace() -> None:
+    [trigger] = the("keda", "ScaledObject")["spec"]["triggers"]
+    namespace = the("keda", "Namespace")["metadata"]["name"]
+    assert trigger["metadata"]["query"] == f'sum({RECORDED}{{namespace="{namespace}"}})'
+    assert trigger["metricType"] == "AverageValue"
+    # Otherwise a Prometheus that has lost the series would look like a fleet without calls.
+    assert trigger["metadata"]["ignoreNullValues"] == "false"
+
+
+def test_rule_files_become_the_operators_objects(tmp_path: Path) -> None:
+    groups = [{"name": "some", "rules": [{"record": RECORDED, "expr": "a unless b == 1"}]}]
+    files = [tmp_path / "recording.yml", tmp_path / "alerts.yml"]
+    for file in files:
+        file.write_text("# A comment.\n" + yaml.safe_dump({"groups": groups}))
+    done = subprocess.run(
+        [KUBERNETES / "rules.sh", *files], capture_output=True, text=True, check=True, timeout=10
+    )
+    made = list(yaml.safe_load_all(done.stdout))
+    assert [each["metadata"]["name"] for each in made] == ["rt-audio-recording", "rt-audio-alerts"]
+    for each in made:
+        assert (each["apiVersion"], each["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
+        assert each["metadata"]["namespace"] == "rt-audio"
+        assert each["spec"] == {"groups": groups}
+
+
+def test_both_autoscalers_decide_alike() -> None:
+    hpa, keda = the("production", "HorizontalPodAutoscaler"), the("keda", "ScaledObject")
+    [metric], [trigger] = hpa["spec"]["metrics"], keda["spec"]["triggers"]
+    assert metric["pods"]["target"]["averageValue"] == trigger["metadata"]["threshold"]
+    assert hpa["spec"]["minReplicas"] == keda["spec"]["minReplicaCount"]
+    assert hpa["spec"]["maxReplicas"] == keda["spec"]["maxReplicaCount"]
+    advanced = keda["spec"]["advanced"]["horizontalPodAutoscalerConfig"]
+    assert hpa["spec"]["behavior"] == advanced["behavior"]
+
+
+def test_pods_are_added_before_they_are_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = int(the("keda", "ScaledObject")["spec"]["triggers"][0]["metadata"]["threshold"])
+    assert target * 1.25 <= manifests.settings("keda", monkeypatch).max_sessions
+
+
+def test_scaling_down_waits_longer_than_a_rollout_and_takes_one_drain_for_each_step() -> None:
+    spec, grace = the("production", "Deployment")["spec"], pod("production")["spec"]
+    down = the("production", "HorizontalPodAutoscaler")["spec"]["behavior"]["scaleDown"]
+    steps = math.ceil(100 / int(spec["strategy"]["rollingUpdate"]["maxSurge"].rstrip("%")))
+    rollout = steps * spec["minReadySeconds"] + grace["terminationGracePeriodSeconds"]
+    assert down["stabilizationWindowSeconds"] > rollout
+    for policy in down["policies"]:
+        assert policy["periodSeconds"] >= grace["terminationGracePeriodSeconds"]
