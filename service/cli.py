@@ -136,11 +136,11 @@ def stream(
     """Stream a 16-bit mono PCM WAV file, and print how its replies came back."""
     import trio
 
-    from service import client
+    from service import client, wav
     from service.dial import ClientError
 
     try:
-        audio = client.read_wav(file)
+        audio = wav.read(file)
         with _progress(file.name, audio.seconds) as advance:
             report = trio.run(
                 partial(
@@ -157,7 +157,7 @@ def stream(
             )
         _print(report, asked_for=codec)
         if out is not None:
-            client.write_wav(out, report.audio, reply, audio.sample_rate)
+            wav.write(out, report.audio, reply, audio.sample_rate)
     except ClientError as error:
         raise click.ClickException(str(error)) from None
 

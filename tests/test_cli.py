@@ -16,9 +16,10 @@ import trio
 from click.testing import CliRunner, Result
 
 import service.server
-from service import __version__, cli, client, codec, logs
-from service.client import Audio, ClosedError
+from service import __version__, cli, client, codec, logs, wav
+from service.client import ClosedError
 from service.config import Settings
+from service.wav import Audio
 
 ROOT = Path(__file__).parent.parent
 SPEECH = ROOT / "tests" / "data" / "speech.wav"
@@ -110,7 +111,7 @@ def test_stream_prints_a_report_and_nothing_on_standard_error(url: str, tmp_path
                  "--codec", "pure_python", "--out", str(back))  # fmt: skip
     assert (result.exit_code, result.stderr) == (0, "")
     rows = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
-    pcm = client.read_wav(SPEECH).pcm
+    pcm = wav.read(SPEECH).pcm
     assert rows["codec"].strip() == "pure_python"
     assert rows["frames"].strip() == "822 sent, 822 received"
     assert rows["bytes"].strip() == f"{len(pcm):,} sent, {len(pcm) // 2:,} received"
@@ -124,7 +125,7 @@ def test_stream_writes_pcm16_that_it_can_read(url: str, tmp_path: Path) -> None:
     result = run("stream", str(SPEECH), "--url", url, "--speed", "1000", "--out", str(back),
                  "--frame-ms", "100")  # fmt: skip
     assert result.exit_code == 0
-    assert client.read_wav(back) == client.read_wav(SPEECH)
+    assert wav.read(back) == wav.read(SPEECH)
 
 
 def test_stream_says_when_another_codec_came(url: str) -> None:

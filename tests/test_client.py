@@ -1,8 +1,7 @@
-"""The client against a real service, against odd ones on a virtual clock, and its WAV files."""
+"""The client against a real service, and against odd ones on a virtual clock."""
 
 import ssl
 import struct
-import wave
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,11 +14,12 @@ import trustme
 from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from service import client, codec, dial
-from service.client import Audio, ClosedError, ReplyError, WavError
+from service import client, codec, dial, wav
+from service.client import ClosedError, ReplyError
 from service.config import Settings
 from service.dial import ConnectError, RefusedError
 from service.server import serve
+from service.wav import Audio
 
 SPEECH = Path(__file__).parent / "data" / "speech.wav"
 #: One second in fifty frames, each different from the others.
@@ -40,7 +40,7 @@ async def start(nursery: trio.Nursery, **settings: Any) -> str:
 
 
 async def test_the_whole_sample_comes_back_untouched(nursery: trio.Nursery) -> None:
-    audio = client.read_wav(SPEECH)
+    audio = wav.read(SPEECH)
     seen: list[tuple[int, int]] = []
     report = await client.stream(
         audio, await start(nursery), speed=FAST, on_reply=lambda *counts: seen.append(counts)
@@ -520,134 +520,6 @@ async def test_an_upgrade_that_is_answered_wrongly(use: Use, autojump_clock: Clo
     use(answering(head + b"Sec-WebSocket-Accept: no\r\n\r\n"))
     with pytest.raises(ConnectError, match="answered the upgrade with something"):
         await client.stream(SECOND, URL)
-
-
-# WAV files
-
-
-def test_the_sample_is_read() -> None:
-    audio = client.read_wav(SPEECH)
-    assert audio.sample_rate == 8000
-    assert len(audio.pcm) == SPEECH.stat().st_size - 44
-    assert audio.seconds == pytest.approx(16.44, abs=0.01)
-
-
-def test_frames_cover_the_audio_and_the_last_may_be_short() -> None:
-    frames = Audio(bytes(range(10)), 8000).frames(2)
-    assert frames == [b"\0\1\2\3", b"\4\5\6\7", b"\x08\x09"]
-
-
-def test_pcm16_goes_through_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "back.wav"
-    client.write_wav(path, SECOND.pcm, "pcm16", 16000)
-    assert client.read_wav(path) == Audio(SECOND.pcm, 16000)
-
-
-def chunks(wav: bytes) -> dict[bytes, bytes]:
-    """Return the chunks of a RIFF file, each of which must be whole and padded."""
-    riff, size, form = struct.unpack_from("<4sI4s", wav)
-    assert (riff, form, size) == (b"RIFF", b"WAVE", len(wav) - 8)
-    found, at = {}, 12
-    while at < len(wav):
-        name, length = struct.unpack_from("<4sI", wav, at)
-        found[name] = wav[at + 8 : at + 8 + length]
-        assert len(found[name]) == length
-        at += 8 + length + length % 2
-    assert at == len(wav)
-    return found
-
-
-@pytest.mark.parametrize(("law", "tag"), [("alaw", 6), ("ulaw", 7)])
-@pytest.mark.parametrize("samples", [8000, 7999, 0])
-def test_g711_is_written_as_players_expect(
-    tmp_path: Path, law: str, tag: int, samples: int
-) -> None:
-    path = tmp_path / "back.wav"
-    g711 = codec.choose(law=law).encode(SECOND.pcm[: 2 * samples])
-    client.write_wav(path, g711, law, 8000)
-    found = chunks(path.read_bytes())
-    assert list(found) == [b"fmt ", b"fact", b"data"]
-    assert struct.unpack("<HHIIHHH", found[b"fmt "]) == (tag, 1, 8000, 8000, 1, 8, 0)
-    assert struct.unpack("<I", found[b"fact"]) == (samples,)
-    decode = codec.tier("pure_python", law).decode
-    assert decode(found[b"data"]) == decode(g711)
-
-
-def wav(
-    path: Path, channels: int = 1, width: int = 2, rate: int = 8000, data: bytes = b"ab"
-) -> Path:
-    with wave.open(str(path), "wb") as file:
-        file.setparams((channels, width, rate, 0, "NONE", ""))
-        file.writeframes(data)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("channels", "width", "words"),
-    [(2, 2, "2 channels of 16 bits"), (1, 1, "1 channel of 8 bits"), (1, 3, "of 24 bits")],
-)
-def test_another_kind_of_wav_is_named(
-    tmp_path: Path, channels: int, width: int, words: str
-) -> None:
-    path = wav(tmp_path / "odd.wav", channels, width, data=bytes(channels * width))
-    with pytest.raises(WavError, match=f"odd.wav is not a 16-bit mono PCM WAV: it has .*{words}"):
-        client.read_wav(path)
-
-
-@pytest.mark.parametrize(
-    ("tag", "words"),
-    [(3, "floating point"), (6, "A-law"), (7, "mu-law"), (2, r"something else in it \(format 2\)")],
-)
-def test_another_format_is_named(tmp_path: Path, tag: int, words: str) -> None:
-    path = wav(tmp_path / "odd.wav")
-    data = bytearray(path.read_bytes())
-    data[20:22] = struct.pack("<H", tag)
-    path.write_bytes(data)
-    with pytest.raises(WavError, match=words):
-        client.read_wav(path)
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"", "no complete WAV"),
-        (b"root:x:0:0", "no complete WAV"),
-        (SPEECH.read_bytes()[:30], "no complete WAV"),
-        (SPEECH.read_bytes()[:36] + b"junk\xff\xff\xff\x7f", "no complete WAV"),
-        (b"RIFF\x10\0\0\0WAVEjunk\xff\0\0\0", "no complete WAV"),
-        (SPEECH.read_bytes()[:44], "has no audio in it"),
-        (SPEECH.read_bytes()[:45], "has no audio in it"),
-        (SPEECH.read_bytes()[:24] + bytes(4) + SPEECH.read_bytes()[28:], "a sample rate of 0"),
-    ],
-)
-def test_a_broken_file_says_so(tmp_path: Path, data: bytes, words: str) -> None:
-    path = tmp_path / "broken.wav"
-    path.write_bytes(data)
-    with pytest.raises(WavError, match=words):
-        client.read_wav(path)
-
-
-def test_a_file_cut_off_in_the_middle_of_a_sample_loses_that_sample(tmp_path: Path) -> None:
-    path = tmp_path / "cut.wav"
-    path.write_bytes(SPEECH.read_bytes()[:1001])
-    assert client.read_wav(path).pcm == SPEECH.read_bytes()[44:1000]
-
-
-def test_a_stream_recorded_without_knowing_its_length(tmp_path: Path) -> None:
-    """As programs write to a pipe: the sizes in the header are the largest there are."""
-    path, data = tmp_path / "piped.wav", bytearray(SPEECH.read_bytes())
-    data[4:8] = data[40:44] = struct.pack("<I", 0x7FFFF000)
-    path.write_bytes(data)
-    assert client.read_wav(path) == client.read_wav(SPEECH)
-
-
-def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
-    with pytest.raises(WavError, match=r"none\.wav cannot be read: No such file or directory$"):
-        client.read_wav(tmp_path / "none.wav")
-    with pytest.raises(WavError, match=r"cannot be read: Is a directory$"):
-        client.read_wav(tmp_path)
-    with pytest.raises(WavError, match=r"cannot be written: No such file or directory$"):
-        client.write_wav(tmp_path / "none" / "back.wav", b"", "ulaw", 8000)
 
 
 def test_percentiles_are_nearest_rank() -> None:

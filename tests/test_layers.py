@@ -11,6 +11,7 @@ ROWS = [
     {"__main__"},
     {"cli"},
     {"server", "client"},
+    {"wav"},
     {"connection", "app", "dial"},
     {"call", "metrics"},
     {"accept", "pump", "access", "roster"},
