@@ -20,6 +20,7 @@ from service import __version__
 
 if TYPE_CHECKING:
     from service.client import Report
+    from service.dial import ClientError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -122,6 +123,11 @@ class _Positive(click.FloatRange):
 @click.option(
     "--speed", type=_Positive(), default=1, show_default=True, help="1 is real time, 2 twice it."
 )
+@click.option(
+    "--reconnect",
+    is_flag=True,
+    help="Take up a lost call again, until 30 seconds have passed without a reply.",
+)
 @_exit_statuses()
 def stream(
     file: Path,
@@ -132,6 +138,7 @@ def stream(
     out: Path | None,
     frame_ms: float,
     speed: float,
+    reconnect: bool,
 ) -> None:
     """Stream a 16-bit mono PCM WAV file, and print how its replies came back."""
     import trio
@@ -141,7 +148,7 @@ def stream(
 
     try:
         audio = wav.read(file)
-        with _progress(file.name, audio.seconds) as advance:
+        with _progress(file.name, audio.seconds) as (advance, say):
             report = trio.run(
                 partial(
                     client.stream,
@@ -152,10 +159,12 @@ def stream(
                     token=token,
                     frame_ms=frame_ms,
                     speed=speed,
+                    reconnect=reconnect,
                     on_reply=advance,
+                    on_loss=lambda error, wait: say(_loss(error, wait)),
                 )
             )
-        _print(report, asked_for=codec)
+        _print(report, asked_for=codec, reconnect=reconnect)
         if out is not None:
             wav.write(out, report.audio, reply, audio.sample_rate)
     except ClientError as error:
@@ -163,8 +172,13 @@ def stream(
 
 
 @contextmanager
-def _progress(name: str, seconds: float) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on standard error, if that is a terminal; call what it yields after each reply."""
+def _progress(
+    name: str, seconds: float
+) -> Iterator[tuple[Callable[[int, int], None], Callable[[str], None]]]:
+    """Show a bar on standard error, if that is a terminal.
+
+    Yields what to call after each reply, and what to call with a line to be shown above the bar.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -185,10 +199,14 @@ def _progress(name: str, seconds: float) -> Iterator[Callable[[int, int], None]]
                 drawn = now
                 bar.update(task, completed=done, total=total, refresh=True)
 
-        yield advance
+        yield advance, partial(console.print, markup=False, highlight=False, soft_wrap=True)
 
 
-def _print(report: "Report", asked_for: str | None) -> None:
+def _loss(error: "ClientError", wait: float | None) -> str:
+    return str(error) if wait is None else f"{error}; trying again in {wait:.1f} s"
+
+
+def _print(report: "Report", asked_for: str | None, reconnect: bool) -> None:
     """Print the figures as a table of two columns."""
     from rich.console import Console
     from rich.table import Table
@@ -197,8 +215,7 @@ def _print(report: "Report", asked_for: str | None) -> None:
     codec = report.codec or "not said"
     if asked_for is not None and asked_for != report.codec:
         codec += f" (asked for: {asked_for})"
-    table = Table.grid(padding=(0, 2))
-    for name, value in {
+    rows = {
         "codec": codec,
         "frames": f"{report.frames_sent:,} sent, {report.frames_received:,} received",
         "bytes": f"{report.bytes_sent:,} sent, {report.bytes_received:,} received",
@@ -206,6 +223,14 @@ def _print(report: "Report", asked_for: str | None) -> None:
         f"p99 {report.p99_ms:.2f}, max {report.max_ms:.2f} ms",
         "gaps": f"{report.gaps} over {2 * report.frame_ms:g} ms; "
         f"the longest pause was {report.longest_pause_ms:.1f} ms",
-    }.items():
+    }
+    if reconnect:
+        longest = max(report.reconnects_ms, default=0.0)
+        rows["reconnects"] = (
+            f"{len(report.reconnects_ms)}; the longest took {longest:.1f} ms; "
+            f"frames unanswered: {report.frames_unanswered}"
+        )
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
         table.add_row(Text(name), Text(value))  # as text: nothing in it is markup
     Console().print(table)

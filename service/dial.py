@@ -7,8 +7,9 @@ opened here, so that nobody above has to.
 import json
 import os
 import re
+import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Self
@@ -23,21 +24,40 @@ CONNECT_SECONDS = 10.0
 #: How long the service may take over the close handshake, in seconds.
 CLOSE_SECONDS = 1.0
 
+#: What a service, or the proxy before it, answers while there is nobody to take the call.
+_UNAVAILABLE = {
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+}
+
 
 class ClientError(Exception):
-    """Something went wrong that is not a bug of the client; the text is one sentence."""
+    """Something went wrong that is not a bug of the client; the text is one sentence.
+
+    `retry_after` is how many seconds at least to wait for another try to make sense; None if the
+    next would end in the same way.
+    """
+
+    retry_after: float | None = None
 
 
 class ConnectError(ClientError):
     """The service cannot be reached at that address."""
 
 
+class UnreachableError(ConnectError):
+    """The service cannot be reached now: nobody answers, or the network is down."""
+
+    retry_after = 0.0
+
+
 class RefusedError(ClientError):
     """The service refused the upgrade, with this HTTP status."""
 
-    def __init__(self, sentence: str, status: int) -> None:
+    def __init__(self, sentence: str, status: int, retry_after: float | None) -> None:
         super().__init__(sentence)
-        self.status = status
+        self.status, self.retry_after = status, retry_after
 
 
 @dataclass(frozen=True)
@@ -95,14 +115,14 @@ async def connection(
             with trio.move_on_after(CONNECT_SECONDS) as upgrading:
                 ws = await wrap_client_stream(
                     nursery,
-                    transport,
+                    _Answering(transport, address),  # type: ignore[arg-type]
                     address.host_header,
                     f"{address.path}?{address.query}",
                     extra_headers=headers,
                     max_message_size=max_message_size,
                 )
             if upgrading.cancelled_caught:
-                raise ConnectError(
+                raise UnreachableError(
                     f"{address} did not answer the upgrade within {CONNECT_SECONDS:g} seconds"
                 )
             try:
@@ -115,8 +135,40 @@ async def connection(
         await trio.aclose_forcefully(transport)
 
 
+class _Answering(trio.abc.Stream):
+    """A transport that says when the other side hangs up without a word.
+
+    trio-websocket would wait for its answer until the timeout.
+    """
+
+    def __init__(self, transport: trio.abc.Stream, address: Address) -> None:
+        self._transport, self._address = transport, address
+        self._answered = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if self._answered:
+            return await self._transport.receive_some(max_bytes)
+        data: bytes | bytearray = b""
+        with suppress(trio.BrokenResourceError):
+            data = await self._transport.receive_some(max_bytes)
+        if not data:
+            raise UnreachableError(f"{self._address} hung up instead of answering the upgrade")
+        self._answered = True
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._transport.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._transport.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
 async def _dial(address: Address) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
     """Connect, through TLS and the system's CAs if the address says so; raise ConnectError."""
+    kind: type[ConnectError] = UnreachableError
     why = f"no answer in {CONNECT_SECONDS:g} seconds"
     with trio.move_on_after(CONNECT_SECONDS):
         try:
@@ -131,13 +183,17 @@ async def _dial(address: Address) -> trio.SocketStream | trio.SSLStream[trio.Soc
                 await trio.aclose_forcefully(tls)
                 raise
             return tls
-        except (OSError, UnicodeError) as error:  # the latter for a name that IDNA cannot encode
+        except OSError as error:
             why = system_words(error)
+        except UnicodeError as error:  # for a name that IDNA cannot encode
+            kind, why = ConnectError, str(error)
         except trio.BrokenResourceError as error:
             cause = error.__cause__
             detail = getattr(cause, "verify_message", None) or getattr(cause, "reason", None)
             why = f"TLS failed: {detail or 'the other side hung up'}"
-    raise ConnectError(f"cannot connect to {address}: {why}")
+            if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+                kind = ConnectError
+    raise kind(f"cannot connect to {address}: {why}")
 
 
 def opened(group: BaseExceptionGroup[BaseException], address: Address) -> BaseException:
@@ -161,8 +217,16 @@ def _refused(rejection: ConnectionRejected, address: Address) -> RefusedError:
         known = status in list(HTTPStatus)
         message = HTTPStatus(status).phrase if known else "no reason given"
     return RefusedError(
-        f"{address} refused the upgrade with HTTP {status}: {plain(message)}", status
+        f"{address} refused the upgrade with HTTP {status}: {plain(message)}",
+        status,
+        _seconds_asked_for(rejection) if status in _UNAVAILABLE else None,
     )
+
+
+def _seconds_asked_for(rejection: ConnectionRejected) -> float:
+    """Return what Retry-After says in seconds; 0 if it is not there or is a date."""
+    value = dict(rejection.headers or ()).get(b"retry-after", b"")
+    return float(value) if value.isdigit() else 0.0
 
 
 def _bearer(token: str) -> bytes:

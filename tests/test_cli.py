@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from click.testing import CliRunner, Result
 
 import service.server
 from service import __version__, cli, client, codec, logs, wav
+from service.backoff import PATIENCE_SECONDS
 from service.client import ClosedError
 from service.config import Settings
 from service.wav import Audio
@@ -49,7 +51,8 @@ class Served:
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
-        self.url = f"ws://127.0.0.1:{self.logged('listening')['port']}/ws/audio"
+        self.port: int = self.logged("listening")["port"]
+        self.url = f"ws://127.0.0.1:{self.port}/ws/audio"
 
     def logged(self, event: str) -> dict[str, Any]:
         """Return the next log line about this event, once it is there."""
@@ -66,9 +69,9 @@ class Served:
 
 
 @contextmanager
-def serving(**variables: str) -> Iterator[Served]:
+def serving(port: int = 0, **variables: str) -> Iterator[Served]:
     """Have a `serve` process for the block."""
-    with spawn("serve", "--host", "127.0.0.1", "--port", "0", **variables) as process:
+    with spawn("serve", "--host", "127.0.0.1", "--port", str(port), **variables) as process:
         try:
             yield Served(process)
         finally:
@@ -150,6 +153,52 @@ def test_a_service_that_does_not_name_its_codec(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(client, "stream", stream)
     assert "codec       not said" in run("stream", str(SPEECH)).stdout
+
+
+def test_stream_goes_on_when_the_service_is_replaced(tmp_path: Path) -> None:
+    back = tmp_path / "back.wav"
+    with serving(RT_AUDIO_DRAIN_SECONDS="0", RT_AUDIO_LOG_LEVEL="debug") as old:
+        arguments = ("--url", old.url, "--speed", "4", "--reconnect", "--out", str(back))
+        with spawn("stream", str(SPEECH), *arguments) as process:
+            old.logged("frame")
+            old.process.send_signal(signal.SIGTERM)
+            assert old.status() == 0
+            with serving(old.port):
+                output, notes = process.communicate(timeout=60)
+    assert process.returncode == 0
+    first, *more = notes.splitlines()
+    assert re.fullmatch(
+        rf"the call to {old.url} was closed with 1001 \(.+reconnect\) after \d+ of 822 replies; "
+        r"trying again in 0\.\d s",
+        first,
+    )
+    assert all("Connection refused; trying again in " in line for line in more)
+    rows = dict(line.split(maxsplit=1) for line in output.splitlines())
+    row = re.fullmatch(
+        r"1; the longest took \d+\.\d ms; frames unanswered: (\d+)", rows["reconnects"].strip()
+    )
+    assert row is not None, rows
+    unanswered = int(row[1])
+    assert rows["frames"].strip() == f"822 sent, {822 - unanswered} received"
+    lost = len(wav.read(SPEECH).pcm) - len(wav.read(back).pcm)
+    assert 0 <= lost <= 320 * unanswered
+
+
+def test_stream_without_a_reconnect_says_so(url: str) -> None:
+    result = run("stream", str(SPEECH), "--url", url, "--speed", "1000", "--reconnect")
+    assert (result.exit_code, result.stderr) == (0, "")
+    rows = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert rows["reconnects"].strip() == "0; the longest took 0.0 ms; frames unanswered: 0"
+
+
+def test_the_help_says_how_long_it_goes_on_trying() -> None:
+    text = " ".join(run("stream", "--help").output.split())
+    assert f"until {PATIENCE_SECONDS:g} seconds have passed without a reply" in text
+
+
+def test_a_refusal_that_stays_one_is_not_tried_again(url: str) -> None:
+    line = refused(run("stream", str(SPEECH), "--url", f"{url}/none", "--reconnect"))
+    assert line.startswith(f"Error: {url}/none refused the upgrade with HTTP 404: ")
 
 
 def refused(result: Result) -> str:

@@ -2,8 +2,7 @@
 
 import ssl
 import struct
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -12,14 +11,15 @@ import trio
 import trio.testing
 import trustme
 from trio.testing import memory_stream_pair
-from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from service import client, codec, dial, wav
 from service.client import ClosedError, ReplyError
 from service.config import Settings
-from service.dial import ConnectError, RefusedError
+from service.dial import ConnectError, RefusedError, UnreachableError
 from service.server import serve
 from service.wav import Audio
+from tests.strangers import Use, answering, talking
 
 SPEECH = Path(__file__).parent / "data" / "speech.wav"
 #: One second in fifty frames, each different from the others.
@@ -146,8 +146,9 @@ async def test_wss_trusts_the_systems_authorities(
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(pem))
     authority.cert_pem.write_to_path(str(trusted))
     url = await start(nursery, tls_cert_file=pem, tls_key_file=pem)
-    with pytest.raises(ConnectError, match=r"TLS failed: .*issuer"):
+    with pytest.raises(ConnectError, match=r"TLS failed: .*issuer") as error:
         await client.stream(SECOND, url)
+    assert error.value.retry_after is None
     # Where OpenSSL looks for the system's own.
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     report = await client.stream(SECOND, url, speed=FAST)
@@ -156,8 +157,9 @@ async def test_wss_trusts_the_systems_authorities(
 
 async def test_wss_to_a_service_without_tls(nursery: trio.Nursery) -> None:
     url = await start(nursery)
-    with pytest.raises(ConnectError, match=r"cannot connect to wss://.*: TLS failed: "):
+    with pytest.raises(ConnectError, match=r"cannot connect to wss://.*: TLS failed: ") as error:
         await client.stream(SECOND, url.replace("ws:", "wss:"))
+    assert error.value.retry_after is None
 
 
 async def test_wss_to_one_who_hangs_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +169,7 @@ async def test_wss_to_one_who_hangs_up(monkeypatch: pytest.MonkeyPatch) -> None:
         return trio.SSLStream(ours, ssl.create_default_context(), server_hostname="a")
 
     monkeypatch.setattr(trio, "open_ssl_over_tcp_stream", hung_up)
-    with pytest.raises(ConnectError, match="TLS failed: "):
+    with pytest.raises(UnreachableError, match="TLS failed: "):
         await client.stream(SECOND, "wss://service.test/")
 
 
@@ -178,7 +180,7 @@ async def test_nobody_listens() -> None:
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
     await listener.aclose()
-    with pytest.raises(ConnectError) as error:
+    with pytest.raises(UnreachableError) as error:
         await client.stream(SECOND, f"ws://127.0.0.1:{port}/ws/audio?access_token=secret")
     expected = f"cannot connect to ws://127.0.0.1:{port}/ws/audio: Connection refused"
     assert str(error.value) == expected
@@ -189,13 +191,14 @@ async def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> 
         raise trio.socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(trio, "open_tcp_stream", no_such_name)
-    with pytest.raises(ConnectError, match=r"service\.test/: Name or service not known$"):
+    with pytest.raises(UnreachableError, match=r"service\.test/: Name or service not known$"):
         await client.stream(SECOND, "ws://service.test/")
 
 
 async def test_a_name_that_cannot_be_one() -> None:
-    with pytest.raises(ConnectError, match=r"cannot connect to ws://a\.\.b/: "):
+    with pytest.raises(ConnectError, match=r"cannot connect to ws://a\.\.b/: ") as error:
         await client.stream(SECOND, "ws://a..b/")
+    assert error.value.retry_after is None
 
 
 async def test_a_host_that_does_not_answer(
@@ -206,7 +209,7 @@ async def test_a_host_that_does_not_answer(
         raise AssertionError
 
     monkeypatch.setattr(trio, "open_tcp_stream", silence)
-    with pytest.raises(ConnectError, match="no answer in 10 seconds"):
+    with pytest.raises(UnreachableError, match="no answer in 10 seconds"):
         await client.stream(SECOND, URL)
 
 
@@ -245,49 +248,6 @@ async def test_a_pace_that_is_none(number: float) -> None:
 
 
 # Against services of every kind, in virtual time
-
-Service = Callable[[trio.StapledStream[Any, Any]], Awaitable[None]]
-Conversation = Callable[[WebSocketConnection], Awaitable[None]]
-Use = Callable[[Service], None]
-
-
-@pytest.fixture
-def use(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> Use:
-    """Have every connection end at this service, in memory."""
-
-    def install(service: Service) -> None:
-        async def reach(address: dial.Address) -> trio.abc.Stream:
-            ours, theirs = memory_stream_pair()
-            nursery.start_soon(service, theirs)
-            return ours
-
-        monkeypatch.setattr(dial, "_dial", reach)
-
-    return install
-
-
-def talking(conversation: Conversation) -> Service:
-    """Return a service that agrees to the upgrade and then talks like this."""
-
-    async def service(stream: trio.StapledStream[Any, Any]) -> None:
-        async with trio.open_nursery() as nursery:
-            request = await wrap_server_stream(nursery, stream)
-            ws = await request.accept()
-            with suppress(ConnectionClosed):
-                await conversation(ws)
-
-    return service
-
-
-def answering(answer: bytes) -> Service:
-    """Return a service that answers the upgrade with these bytes, and then waits."""
-
-    async def service(stream: trio.StapledStream[Any, Any]) -> None:
-        await stream.receive_some()
-        if answer:
-            await stream.send_all(answer)
-
-    return service
 
 
 async def test_frames_leave_on_an_absolute_schedule(use: Use, autojump_clock: Clock) -> None:
@@ -421,10 +381,12 @@ async def test_the_sender_leaves_it_to_the_receiver_to_say_that_it_is_over(
     """What was on the way still counts, although nothing can be sent any more."""
 
     class Broken:
+        handshake_headers: ClassVar = ()
         replies: ClassVar = [b"ab"]
 
         async def send_message(self, message: bytes) -> None:
-            raise ConnectionClosed(None)
+            if message == b"cd":
+                raise ConnectionClosed(None)
 
         async def get_message(self) -> bytes:
             await trio.sleep(1)
@@ -432,10 +394,11 @@ async def test_the_sender_leaves_it_to_the_receiver_to_say_that_it_is_over(
                 return self.replies.pop()
             raise ConnectionClosed(None)
 
-    exchange = client.Exchange(cast("WebSocketConnection", Broken()), [b"ab", b"cd"], 0.02)
+    exchange = client.Exchange([b"ab", b"cd"], 0.02)
     with pytest.raises(ExceptionGroup) as group:
-        await exchange.run("it")
+        await exchange.run(cast("WebSocketConnection", Broken()), "it")
     assert str(group.value.exceptions[0]) == "the connection to it was lost after 1 of 2 replies"
+    assert (exchange.all_sent, exchange.replies) == (False, 1)
 
 
 async def test_a_service_that_ignores_the_close_is_left_behind(
@@ -511,8 +474,22 @@ async def test_other_servers_refuse_in_other_words(
 
 async def test_an_upgrade_that_is_never_answered(use: Use, autojump_clock: Clock) -> None:
     use(answering(b""))
-    with pytest.raises(ConnectError, match="did not answer the upgrade within 10 seconds"):
+    with pytest.raises(UnreachableError, match="did not answer the upgrade within 10 seconds"):
         await client.stream(SECOND, URL)
+
+
+async def test_one_who_hangs_up_on_an_upgrade_is_not_waited_for(
+    use: Use, autojump_clock: Clock
+) -> None:
+    async def hang_up(stream: trio.StapledStream[Any, Any]) -> None:
+        await stream.receive_some()
+        await stream.aclose()
+
+    use(hang_up)
+    began = trio.current_time()
+    with pytest.raises(UnreachableError, match=f"{URL} hung up instead of answering the upgrade"):
+        await client.stream(SECOND, URL)
+    assert trio.current_time() == began
 
 
 async def test_an_upgrade_that_is_answered_wrongly(use: Use, autojump_clock: Clock) -> None:

@@ -11,7 +11,7 @@ ROWS = [
     {"__main__"},
     {"cli"},
     {"server", "client"},
-    {"wav"},
+    {"wav", "backoff"},
     {"connection", "app", "dial"},
     {"call", "metrics"},
     {"accept", "pump", "access", "roster"},

@@ -1,0 +1,37 @@
+"""Services of every kind for the client to meet, in memory, on a virtual clock."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+
+Service = Callable[[trio.StapledStream[Any, Any]], Awaitable[None]]
+Conversation = Callable[[WebSocketConnection], Awaitable[None]]
+#: What the fixture `use` is: from now on every connection ends at this service.
+Use = Callable[[Service], None]
+
+
+def talking(conversation: Conversation) -> Service:
+    """Return a service that agrees to the upgrade and then talks like this."""
+
+    async def service(stream: trio.StapledStream[Any, Any]) -> None:
+        async with trio.open_nursery() as nursery:
+            request = await wrap_server_stream(nursery, stream)
+            ws = await request.accept()
+            with suppress(ConnectionClosed):
+                await conversation(ws)
+
+    return service
+
+
+def answering(answer: bytes) -> Service:
+    """Return a service that answers the upgrade with these bytes, and then waits."""
+
+    async def service(stream: trio.StapledStream[Any, Any]) -> None:
+        await stream.receive_some()
+        if answer:
+            await stream.send_all(answer)
+
+    return service
