@@ -1,0 +1,197 @@
+"""Instances of the service that are replaced one by one, behind HAProxy."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.servers import ROOT, START_SECONDS, ServerError
+
+#: The TCP mode carries WebSockets as they are. A server that is marked down keeps the connections
+#: that it has, and gets no other.
+CONFIGURATION = """\
+global
+    nbthread 1
+    maxconn {connections}
+    stats socket {stats}
+
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+    timeout check 5s
+
+listen calls
+    bind fd@{listener}
+    balance leastconn
+    option httpchk
+    http-check send meth GET uri /ready ver HTTP/1.1 hdr Host balancer
+    http-check expect status 200
+    default-server check inter {interval_ms}ms fall 2 rise 2
+{servers}
+"""
+
+
+@dataclass(frozen=True)
+class Drain:
+    """How one instance went: seconds from SIGTERM to its exit, and its calls by their outcome."""
+
+    instance: str
+    seconds: float
+    status: int
+    sessions: int
+    outcomes: dict[str, int]
+
+
+class Instance:
+    """One process of the service after the other, all on one port."""
+
+    def __init__(self, name: str, folder: Path, settings: dict[str, str]) -> None:
+        self.name = name
+        self.port = 0
+        self._folder, self._settings = folder, settings
+        self._generation = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / f"{self.name}.{self._generation}.log"
+
+    def start(self) -> None:
+        """Start a process; `wait_until_listening` has to follow."""
+        self._generation += 1
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("RT_AUDIO_")}
+        serve = ["-m", "service", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, *serve], cwd=ROOT, env=kept | self._settings, stderr=log
+            )
+
+    def wait_until_listening(self) -> None:
+        """Return once the process serves; raise ServerError if it does not."""
+        _wait(lambda: any(self._entries("listening")), self._log.read_text)
+        [entry] = self._entries("listening")
+        self.port = entry["port"]
+
+    def drain(self) -> Drain:
+        """Send SIGTERM, wait for the exit, and return how it went; raise ServerError if it died."""
+        assert self._process is not None
+        began = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        status = self._process.wait()
+        seconds = time.monotonic() - began
+        entries = list(self._entries("draining", "session_ended", after="draining"))
+        if not entries:
+            raise ServerError(f"{self.name} ended with {status} and did not drain")
+        draining, *ended = entries
+        outcomes = Counter(entry["outcome"] for entry in ended)
+        return Drain(self.name, seconds, status, draining["sessions"], dict(outcomes))
+
+    def stop(self) -> None:
+        """End the process by force, if there is one."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _entries(self, *events: str, after: str = "") -> Iterator[dict[str, Any]]:
+        """Yield the log's entries about these events, from the first that is about `after` on."""
+        begun = not after
+        for line in self._log.read_text().splitlines(keepends=True):
+            entry = json.loads(line) if line.endswith("}\n") else {"event": ""}
+            begun = begun or entry["event"] == after
+            if begun and entry["event"] in events:
+                yield entry
+
+
+class Balancer:
+    """A running HAProxy, on a port that it was given open."""
+
+    def __init__(self, port: int, stats: Path) -> None:
+        self.port = port
+        self._stats = stats
+
+    def wait_until_up(self, instance: Instance) -> None:
+        """Return once the instance is given calls; raise ServerError if it never is."""
+        _wait(lambda: self._status(instance) == "UP", lambda: f"{instance.name} is not up")
+
+    def _status(self, instance: Instance) -> str:
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(self._stats))
+                connection.sendall(b"show stat\n")
+                answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+        except OSError:
+            return "no answer"
+        rows = csv.DictReader(answer.removeprefix("# ").splitlines())
+        [status] = [row["status"] for row in rows if row["svname"] == instance.name]
+        return status
+
+
+def missing() -> str | None:
+    """Say what cannot be done without HAProxy and how to get it, or return None."""
+    if _haproxy() is None:
+        return "there is no HAProxy here; in Debian: apt-get install haproxy"
+    return None
+
+
+def _haproxy() -> str | None:
+    # Debian puts it where an ordinary user's PATH does not look.
+    return shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+@contextmanager
+def balancing(
+    instances: Sequence[Instance], folder: Path, connections: int, interval_ms: int
+) -> Iterator[Balancer]:
+    """Have HAProxy before the instances for the block, asking each of them /ready so often."""
+    stats, configuration = folder / "stats", folder / "haproxy.cfg"
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
+        configuration.write_text(
+            CONFIGURATION.format(
+                connections=connections,
+                stats=stats,
+                listener=listener.fileno(),
+                interval_ms=interval_ms,
+                servers="\n".join(
+                    f"    server {each.name} 127.0.0.1:{each.port}" for each in instances
+                ),
+            )
+        )
+        with (folder / "haproxy.log").open("wb") as log:
+            process = subprocess.Popen(
+                [str(_haproxy()), "-db", "-f", str(configuration)],
+                stdout=log,
+                stderr=log,
+                pass_fds=[listener.fileno()],
+            )
+        port: int = listener.getsockname()[1]
+    try:
+        balancer = Balancer(port, stats)
+        for instance in instances:
+            balancer.wait_until_up(instance)
+        yield balancer
+    except ServerError as error:
+        raise ServerError(f"{error}\n{(folder / 'haproxy.log').read_text()}") from None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait(condition: Callable[[], bool], complaint: Callable[[], str]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise ServerError(complaint())
+        time.sleep(0.02)
