@@ -1,9 +1,9 @@
 """The fast data path: many connections on one wake-up.
 
 Trio takes about 7 us to wake a task, more than all our work on a frame. So one task, the pump,
-waits for a shared epoll; each turn it serves the sockets that are ready, directly: it reads, cuts
-and converses with a few of them, then writes their replies in one go, which the kernel does faster
-than turn about. What one connection does cannot hold up another:
+waits for a shared epoll; each turn it serves the sockets that are ready, directly: it reads and
+answers some, then writes their replies, which in a row cost the kernel less. What one connection
+does cannot hold up another:
 
 - a connection that cannot be written keeps its reply, is not read, and waits for writability,
   until the send deadline ends it as stuck;
@@ -41,8 +41,7 @@ class Pump:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._connections: dict[int, _Connection] = {}
-        #: Who gets a reply in this turn, and to which message.
-        self.outbox: list[tuple[_Connection, Message, Message]] = []
+        self.outbox: list[tuple[_Connection, Message, Message]] = []  # replies of this turn
 
     async def run(self) -> None:
         """Serve until cancelled."""
