@@ -1,11 +1,10 @@
-"""The Quart-Trio app: / · /health · /ready · /metrics · /ws/audio · /ws/echo.
+"""The Quart-Trio app: the console's pages · /health · /ready · /metrics · /ws/audio · /ws/echo.
 
 It admits and refuses, answers the upgrade, and hands the connection to a call. Under our own
 server the connection itself is taken over, and Quart and Hypercorn see nothing of the audio;
 under any other ASGI server, and Quart's test client, the call runs over ASGI events.
 """
 
-from importlib import resources
 from typing import Any
 
 import trio
@@ -16,7 +15,7 @@ from quart_trio.asgi import TrioASGIWebsocketConnection
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import WebsocketMismatch
 
-from service import call, logs
+from service import call, logs, pages
 from service.access import Access, agreed_subprotocol
 from service.config import Settings
 from service.link import AsgiLink, AsgiReceive, AsgiSend, Link, Takeable
@@ -37,11 +36,8 @@ def create_app(
     """Return the app over the given state, all of which may be shared with a server."""
     app = QuartTrio(__name__, static_folder=None)
     app.asgi_websocket_class = _WebsocketConnection
-    page = resources.files("service").joinpath("console/index.html").read_text("utf-8")
-
-    @app.get("/")
-    async def index() -> Response:
-        return Response(page, content_type="text/html; charset=utf-8")
+    if settings.console:
+        app.register_blueprint(pages.console(settings, roster, access))
 
     @app.get("/health")
     async def health() -> Response:

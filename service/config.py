@@ -129,6 +129,10 @@ class Settings(BaseSettings):
         None, "path", "the certificate's private key (PEM)",
         "a private key, given together with the certificate",
     )  # fmt: skip
+    console: bool = _setting(
+        True, "switch", "serve the console, a page to hear and see the service, at /",
+        "true or false",
+    )  # fmt: skip
     conformance_echo: bool = _setting(
         False, "switch", "offer /ws/echo, which returns any message, to conformance tools",
         "true or false",

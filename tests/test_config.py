@@ -31,7 +31,7 @@ def test_the_environment_sets_every_field(monkeypatch: pytest.MonkeyPatch, tmp_p
         "DRAIN_SECONDS": "4", "PING_SECONDS": "0", "PONG_SECONDS": "5",
         "ALLOWED_ORIGINS": "https://a.example, HTTP://b.example:81", "CODEC_ORDER": "numpy",
         "TOKENS_FILE": str(tmp_path), "TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k",
-        "CONFORMANCE_ECHO": "true", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
+        "CONSOLE": "false", "CONFORMANCE_ECHO": "true", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
     }  # fmt: skip
     for name, value in values.items():
         monkeypatch.setenv(f"RT_AUDIO_{name}", value)
@@ -108,7 +108,9 @@ def test_a_slip_in_a_variables_name_is_noticed(monkeypatch: pytest.MonkeyPatch) 
 def test_the_readme_tells_of_each_setting_what_the_code_does(name: str) -> None:
     field = Settings.model_fields[name]
     default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
-    shown = "" if default is None else "false" if default is False else f"{default}"
+    shown = "" if default is None else str(default)
+    if isinstance(default, bool):
+        shown = shown.lower()
     assert isinstance(field.json_schema_extra, dict)
     unit = field.json_schema_extra["unit"]
     cells = f"| `RT_AUDIO_{name.upper()}` | {f'`{shown}`' if shown else ''} | {unit} |"

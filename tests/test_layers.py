@@ -13,14 +13,14 @@ ROWS = [
     {"server", "client"},
     {"wav", "backoff"},
     {"connection", "app", "dial"},
-    {"call", "metrics"},
+    {"call", "metrics", "pages"},
     {"accept", "pump", "access", "roster"},
     {"link", "session"},
     {"handshake", "wire", "tally", "config"},
     {"ending", "logs", "codec"},
 ]
 HOMES = {
-    "quart": {"app"},
+    "quart": {"app", "pages"},
     "quart_trio": {"app"},
     "hypercorn": {"server", "connection"},
     "h11": {"connection", "dial"},

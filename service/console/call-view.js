@@ -1,0 +1,132 @@
+/** The pictures of a call: which plot draws what. */
+
+import { MARKS, seconds } from "./call.js";
+import { Readouts, WINDOW_SECONDS } from "./readouts.js";
+import { Meters } from "./meters.js";
+import { Spectrum } from "./spectrum.js";
+import { Stage } from "./stage.js";
+import { Timeline } from "./timeline.js";
+import { Waveform } from "./waveform.js";
+
+const READOUT_MS = 250;
+const SLOW_MS = 45; // ten seconds across a plot are a pixel each 20 ms or so
+const FRAME_TIME_MS = 20;
+
+const byId = (id) => document.getElementById(id);
+
+export class CallView {
+  /** `targetMs` is the jitter buffer's aim before the first call. */
+  constructor(targetMs) {
+    this.targetMs = targetMs;
+    this.stage = new Stage();
+    this.readouts = new Readouts();
+    this.waveform = new Waveform();
+    this.spectrum = new Spectrum();
+    this.measured = null;
+    this.meters = new Meters();
+    this.stoppedAt = seconds();
+    this.held = false;
+    const clock = () => this.stoppedAt ?? seconds();
+    this.stage.add(byId("scope"), (...args) => this.waveform.draw(...args));
+    this.stage.add(byId("meters"), (...args) => this.meters.draw(...args));
+    this.stage.add(byId("spectrum"), (...args) => this.spectrum.draw(...args), SLOW_MS);
+    for (const [id, timeline] of Object.entries(this.timelines(clock))) {
+      this.stage.add(byId(id), (...args) => timeline.draw(...args), SLOW_MS);
+      this[id] = timeline;
+    }
+    byId("span").addEventListener("change", ({ target }) => {
+      this.waveform.spanSeconds = Number(target.value);
+      this.stage.refresh();
+    });
+    byId("hold").addEventListener("click", () => this.hold(!this.held));
+  }
+
+  timelines(clock) {
+    const across = { clock, seconds: WINDOW_SECONDS };
+    return {
+      round: new Timeline({
+        ...across,
+        log: true,
+        low: 0.1,
+        high: 1000,
+        format: (value) => (value < 1000 ? `${value} ms` : "1 s"),
+        lines: () => this.line("roundTrip", "sent", { width: 1 }),
+        levels: () => this.roundTripLevels(),
+        markColours: ["warn", "bad"],
+      }),
+      ratio: new Timeline({
+        ...across,
+        low: 0,
+        high: 48,
+        format: String,
+        lines: () => this.line("ratio", "error"),
+        levels: () => [{ value: this.measured?.snr, label: "call", colour: "ink", dashed: true }],
+      }),
+      "depth-plot": new Timeline({
+        ...across,
+        low: 0,
+        high: 80,
+        format: (value) => value.toFixed(0),
+        lines: () => this.line("depth", "good", { filled: true }),
+        levels: () => [{ value: this.targetMs, label: "aim", colour: "muted", dashed: true }],
+        markColours: { [MARKS.underrun]: "bad" },
+      }),
+    };
+  }
+
+  line(name, colour, more = {}) {
+    return this.measured ? [{ series: this.measured[name], colour, ...more }] : [];
+  }
+
+  roundTripLevels() {
+    const [p50, p95, p99] = this.readouts.percentiles;
+    return [
+      { value: FRAME_TIME_MS, label: "20 ms", colour: "warn" },
+      { value: p50, label: "p50", colour: "good", dashed: true },
+      { value: p95, label: "p95", colour: "muted", dashed: true },
+      { value: p99, label: "p99", colour: "ink", dashed: true },
+    ];
+  }
+
+  /** Show a call that begins now. */
+  begin(call) {
+    const { measured, settings } = call;
+    this.measured = measured;
+    this.meters = measured.meters;
+    this.began = seconds();
+    this.stoppedAt = null;
+    this.targetMs = settings.bufferMs;
+    this.waveform.attach(measured.rings, (settings.rate * settings.frameMs) / 1000);
+    this.spectrum.attach(measured.rings);
+    this.round.marks = measured.frameMarks;
+    this["depth-plot"].marks = measured.depthMarks;
+    clearInterval(this.timer);
+    this.timer = setInterval(() => this.update(), READOUT_MS);
+    this.update();
+    this.hold(false);
+  }
+
+  /** Leave the last pictures standing. */
+  finish() {
+    if (this.stoppedAt !== null) return;
+    clearInterval(this.timer);
+    this.update();
+    this.stoppedAt = seconds();
+    this.hold(false);
+    this.stage.run(false);
+  }
+
+  update() {
+    this.readouts.update(this.measured, this.began);
+    const exact = this.measured.same && this.measured.frames > 0;
+    byId("ratio-note").textContent = exact ? "bit-exact: no error to draw" : "";
+  }
+
+  /** Have the pictures stand still, though the call goes on. */
+  hold(held) {
+    this.held = held;
+    byId("hold").setAttribute("aria-pressed", held);
+    this.stage.run(this.stoppedAt === null && !held);
+  }
+}
+

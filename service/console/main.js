@@ -1,0 +1,196 @@
+/** The console: wires the form, the call, the pictures and the tabs together. */
+
+import { AudioError, secure, speaker } from "./audio.js";
+import { Call } from "./call.js";
+import { CallView } from "./call-view.js";
+import { explainEnding, explainRefusal } from "./endings.js";
+import { show } from "./readouts.js";
+import { askServer, audioUrl } from "./server.js";
+import { ServiceView } from "./service-view.js";
+import { request, Settings } from "./settings.js";
+import { snippets } from "./snippets.js";
+import { Tabs } from "./tabs.js";
+
+const GOODBYE_MS = 1000;
+
+const byId = (id) => document.getElementById(id);
+const form = byId("settings");
+const view = new CallView(Number(form.buffer.value));
+const service = new ServiceView();
+const settings = new Settings(form, () => {
+  describe();
+  if (call) connect();
+});
+
+let call = null;
+let turn = 0; // counts connects and hang-ups, so that a slow one notices that it is outdated
+
+/** Say where the call stands; `state` is one of the style sheet's. */
+function say(state, title, what = "", todo = "") {
+  byId("state").dataset.state = state;
+  byId("state-title").textContent = title;
+  byId("state-what").textContent = what;
+  byId("state-todo").textContent = todo;
+  const live = state === "live" || state === "connecting";
+  byId("connect").textContent = live ? "Disconnect" : "Connect";
+  byId("connect").dataset.live = live;
+  byId("mute").disabled = state !== "live";
+}
+
+async function connect() {
+  const mine = ++turn;
+  if (call) await leave();
+  if (mine !== turn) return;
+  const obstacle = settings.obstacle();
+  if (obstacle) {
+    say("warn", "Not connected", obstacle);
+    return;
+  }
+  const values = settings.values();
+  say("connecting", "Connecting\u2026");
+  const codec = settings.codecInUse;
+  const mineOnly = (act) => (detail) => mine === turn && act(detail);
+  call = new Call(values, {
+    open: mineOnly(() => opened(codec)),
+    closed: mineOnly((ending) => closed(ending, values.token, mine)),
+    fault: mineOnly((error) => failed(error, mine)),
+  });
+  const [query, protocols] = request(values);
+  await call.start(audioUrl(query), protocols).catch(mineOnly((error) => failed(error, mine)));
+}
+
+/** Hang up politely, and wait for the call's end for a moment. */
+async function leave() {
+  const former = call;
+  call = null;
+  former.close();
+  await Promise.race([former.done, new Promise((resolve) => setTimeout(resolve, GOODBYE_MS))]);
+  former.release();
+}
+
+function opened(codec) {
+  mute(false);
+  show("codec", codec);
+  view.begin(call);
+  say("live", "Connected", secure ? "" : "Nothing is played: a browser plays live audio only on pages that come over https or from localhost.");
+}
+
+async function closed(ending, token, mine) {
+  call = null;
+  view.finish();
+  if (ending.opened || ending.hungUp) {
+    const known = ending.opened ? ending : { code: 1000, reason: "" };
+    const { title, what, todo } = explainEnding(known);
+    say({ 1000: "idle", 1001: "warn" }[known.code] ?? "bad", title, what, todo);
+    return;
+  }
+  const { title, what, todo } = explainRefusal(await askServer(token));
+  if (mine === turn) say("bad", title, what, todo);
+}
+
+/** Say why a call could not even be tried: the audio, or a file of this page that did not come. */
+async function failed(error, mine) {
+  call?.release();
+  call = null;
+  view.finish();
+  const gone = !(error instanceof AudioError) && (await askServer("")) === null;
+  if (mine !== turn) return;
+  const { title, what, todo } = gone ? explainRefusal(null) : { title: "Not connected", what: error.message };
+  say("bad", title, what, todo);
+}
+
+function mute(on) {
+  call?.mute(on);
+  byId("mute").setAttribute("aria-pressed", on);
+  byId("mute").textContent = on ? "Muted" : "Mute";
+}
+
+/** Sound is off for the microphone until the person says otherwise; it would hear itself. */
+const audible = { microphone: false, other: true };
+const kind = () => (form.source.value === "microphone" ? "microphone" : "other");
+
+function listen() {
+  const on = audible[kind()];
+  form.sound.checked = on;
+  speaker.listen(on);
+  byId("sound-note").textContent = kind() === "other" ? "" : on
+    ? "With headphones on, the microphone does not hear this."
+    : "Silent, so that the microphone does not hear itself. Put headphones on, then switch this on.";
+}
+
+/** Put the current settings into words and into the snippets. */
+function describe() {
+  const values = settings.values();
+  const names = { pcm16: "PCM16", ulaw: "mu-law", alaw: "A-law" };
+  byId("wire-summary").textContent =
+    `\u2013 ${names[values.encoding]} \u2192 ${names[values.reply]}, ${values.rate / 1000} kHz, ${values.frameMs} ms`;
+  const [query] = request({ ...values, token: "" });
+  for (const [name, text] of Object.entries(snippets(values, audioUrl(query)))) {
+    byId(`snippet-${name}`).textContent = text;
+  }
+  listen();
+}
+
+async function copy() {
+  const text = document.querySelector("pre:not([hidden])");
+  byId("copied").textContent = "";
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    byId("copied").textContent = "Copied.";
+  } catch {
+    getSelection().selectAllChildren(text);
+    byId("copied").textContent = "Selected: press Ctrl+C to copy.";
+  }
+}
+
+function acceptDrops() {
+  let depth = 0; // of the elements that a drag has entered and not left
+  const over = (change) => (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    depth += change;
+    byId("drop").hidden = depth <= 0;
+  };
+  addEventListener("dragenter", over(1));
+  addEventListener("dragleave", over(-1));
+  addEventListener("dragover", (event) => event.preventDefault());
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    depth = 0;
+    byId("drop").hidden = true;
+    settings.take(event.dataTransfer.files[0]);
+  });
+}
+
+byId("connect").addEventListener("click", () => {
+  if (call) call.close();
+  else connect();
+});
+byId("mute").addEventListener("click", () => mute(byId("mute").getAttribute("aria-pressed") !== "true"));
+byId("copy").addEventListener("click", copy);
+form.sound.addEventListener("change", () => {
+  audible[kind()] = form.sound.checked;
+  listen();
+});
+form.buffer.addEventListener("input", () => {
+  const target = Number(form.buffer.value);
+  byId("buffer-target").textContent = `${target} ms`;
+  view.targetMs = target;
+  call?.aim(target);
+});
+
+const views = new Tabs(byId("views"), (tab) => {
+  service.shown(tab.id === "tab-service");
+  history.replaceState(null, "", tab.id === "tab-service" ? "#service" : location.pathname + location.search);
+});
+new Tabs(byId("snippets"));
+acceptDrops();
+byId("wire").open = matchMedia("(min-width: 58.01rem)").matches;
+describe();
+if (location.hash === "#service") views.select(byId("tab-service"));
+
+const facts = await askServer("");
+if (facts) {
+  byId("version").textContent = facts.version;
+  settings.offer(facts);
+}

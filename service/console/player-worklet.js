@@ -1,0 +1,31 @@
+/** The audio thread's end of a call's replies: a jitter buffer that tells how deep it is. */
+
+import { JitterBuffer } from "./jitter.js";
+
+const REPORT_SECONDS = 0.05;
+
+class Player extends AudioWorkletProcessor {
+  constructor({ processorOptions: { rate, targetMs } }) {
+    super();
+    this.buffer = new JitterBuffer(rate, sampleRate, targetMs);
+    this.reportAt = 0;
+    this.stopped = false;
+    this.port.onmessage = ({ data }) => {
+      if (data.frames) data.frames.onmessage = ({ data: frame }) => this.buffer.push(frame);
+      if (data.targetMs !== undefined) this.buffer.retarget(data.targetMs);
+      if (data.stop) this.stopped = true;
+    };
+  }
+
+  process(_inputs, [[out]]) {
+    this.buffer.pull(out);
+    if (currentTime >= this.reportAt) {
+      this.reportAt = currentTime + REPORT_SECONDS;
+      const { depthMs, underruns, cuts, playing } = this.buffer;
+      this.port.postMessage({ depthMs, underruns, cuts, playing });
+    }
+    return !this.stopped;
+  }
+}
+
+registerProcessor("player", Player);

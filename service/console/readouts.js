@@ -1,0 +1,80 @@
+/** The figures of a call, as text: a few times a second, and only what has changed. */
+
+import { seconds } from "./call.js";
+import { quantiles } from "./rings.js";
+
+export const WINDOW_SECONDS = 10; // what the plots show, and what the percentiles are of
+const SHARES = [0.5, 0.95, 0.99];
+
+const byId = (id) => document.getElementById(id);
+
+/** Set an element's text, value with a small unit, and tone, if they differ. */
+export function show(id, value, unit = "", tone = "") {
+  const element = byId(id);
+  const text = unit ? `${value}\u2009${unit}` : value;
+  if (element.dataset.text === text && (element.dataset.tone ?? "") === tone) return;
+  element.dataset.text = text;
+  element.dataset.tone = tone;
+  element.textContent = value;
+  if (!unit) return;
+  const small = document.createElement("small");
+  small.textContent = `\u2009${unit}`;
+  element.append(small);
+}
+
+/** Return a number with as many digits as are worth reading. */
+export function digits(value) {
+  if (!Number.isFinite(value)) return "\u2013";
+  return value.toFixed(value < 1 ? 2 : value < 100 ? 1 : 0);
+}
+
+/** Return the ratio in words where there is no number for it. */
+export function ratio({ snr, same, frames, noise }) {
+  if (frames === 0) return ["\u2013", ""];
+  if (same) return ["bit-exact", ""];
+  if (noise === 0 && !Number.isNaN(snr)) return ["no error", ""];
+  return [digits(snr), Number.isFinite(snr) ? "dB" : ""];
+}
+
+export class Readouts {
+  constructor() {
+    this.scratch = new Float64Array(2048);
+    this.percentiles = [NaN, NaN, NaN];
+  }
+
+  /** Work out and show what a call's `measured` says; `began` is when it was connected, or null. */
+  update(measured, began) {
+    const since = seconds() - WINDOW_SECONDS;
+    this.percentiles = quantiles(measured.roundTrip, since, SHARES, this.scratch);
+    ["p50", "p95", "p99"].forEach((id, at) => {
+      const value = this.percentiles[at];
+      show(id, digits(value), Number.isFinite(value) ? "ms" : "", value > 20 ? "warn" : "");
+    });
+    const [value, unit] = ratio(measured);
+    show("snr", value, unit, measured.same && measured.frames ? "good" : "");
+    show("frames", measured.frames.toLocaleString("en"));
+    show("gaps", String(measured.gaps), "", measured.gaps ? "warn" : "");
+    const lost = measured.lost + measured.heldBack;
+    show("lost", String(lost), "", lost ? "bad" : "");
+    const depth = measured.depth.last;
+    byId("depth").textContent = Number.isFinite(depth) ? `${depth.toFixed(0)} ms` : "\u2013";
+    if (began !== null) show("clock", clock(seconds() - began));
+    this.levels(measured.meters);
+    // For whoever reads the page by program: both belong to the same moment.
+    Object.assign(byId("readouts").dataset, { frames: measured.frames, snr: measured.snr });
+  }
+
+  levels(meters) {
+    for (const name of ["sent", "received"]) {
+      const value = Math.round(meters[name].rms);
+      const element = byId(`level-${name}`);
+      element.setAttribute("aria-valuenow", value);
+      element.setAttribute("aria-valuetext", `${value} decibels`);
+    }
+  }
+}
+
+function clock(passed) {
+  const whole = Math.floor(passed);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}

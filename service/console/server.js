@@ -1,0 +1,31 @@
+/** What the service says about itself to this page. */
+
+const PAGE = new URL("./", location.href);
+
+/** Return the address of /ws/audio for a query, on the page's own origin. */
+export function audioUrl(query) {
+  const url = new URL("ws/audio", PAGE);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  url.search = query;
+  return url.href;
+}
+
+/** Return the facts of /console/server.json, for a caller with this token; null without an answer. */
+export async function askServer(token) {
+  const url = new URL("console/server.json", PAGE);
+  url.searchParams.set("origin", location.origin);
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  try {
+    const answer = await fetch(url, { headers, cache: "no-store" });
+    return answer.ok ? await answer.json() : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Return the text of /metrics; raises where there is none. */
+export async function fetchMetrics() {
+  const answer = await fetch(new URL("metrics", PAGE), { cache: "no-store" });
+  if (!answer.ok) throw new Error(`/metrics answered ${answer.status}`);
+  return answer.text();
+}

@@ -1,0 +1,154 @@
+/** The service itself: /metrics, read each second while its tab is shown, and drawn. */
+
+import { byLabel, parse, quantile, total } from "./prometheus.js";
+import { digits, show } from "./readouts.js";
+import { Series } from "./rings.js";
+import { fetchMetrics } from "./server.js";
+import { Stage } from "./stage.js";
+import { Timeline } from "./timeline.js";
+
+const PERIOD_MS = 1000;
+const WINDOW_PAGES = 6; // quantiles are of the last five seconds
+const HISTORY_SECONDS = 60;
+const CODECS = { audioop: "sent", numpy: "received", pure_python: "error" };
+const NAMES = ["streams", "in", "out", "turnaround50", "turnaround99", "refused", "lag"];
+
+const byId = (id) => document.getElementById(id);
+const seconds = () => performance.now() / 1000;
+const took = (value) => (value < 1e-3 ? `${digits(value * 1e6)} \u00b5s` : `${digits(value * 1e3)} ms`);
+const time = (value) => (value < 1e-3 ? `${+(value * 1e6).toPrecision(1)} \u00b5s` : value < 1 ? `${+(value * 1e3).toPrecision(1)} ms` : `${value} s`);
+
+export class ServiceView {
+  constructor() {
+    const names = [...NAMES, ...Object.keys(CODECS).flatMap((codec) => [`${codec}50`, `${codec}99`])];
+    this.series = Object.fromEntries(names.map((name) => [name, new Series(2 * HISTORY_SECONDS)]));
+    this.pages = [];
+    this.stage = new Stage();
+    for (const [id, timeline] of Object.entries(this.timelines())) {
+      this.stage.add(byId(id), (...args) => timeline.draw(...args));
+    }
+    document.addEventListener("visibilitychange", () => this.shown(this.wanted));
+  }
+
+  timelines() {
+    const across = { clock: () => this.pages.at(-1)?.at ?? seconds(), seconds: HISTORY_SECONDS };
+    const linear = { ...across, low: 0, format: (value) => (value < 1000 ? +value.toFixed(2) : `${value / 1000}k`) };
+    const log = { ...across, log: true, format: time };
+    const line = (name, colour, more) => ({ series: this.series[name], colour, ...more });
+    const frame = { value: 0.02, label: "20 ms", colour: "warn" };
+    return {
+      "c-streams": new Timeline({ ...linear, high: 4, lines: () => [line("streams", "sent", { filled: true })] }),
+      "c-frames": new Timeline({ ...linear, high: 40, lines: () => [line("out", "received", { width: 3.5 }), line("in", "sent", { filled: true })] }),
+      "c-turnaround": new Timeline({ ...log, low: 1e-5, high: 1, levels: () => [frame],
+        lines: () => [line("turnaround50", "sent"), line("turnaround99", "sent", { dashed: true })] }),
+      "c-encode": new Timeline({ ...log, low: 1e-7, high: 1e-2, lines: () => Object.entries(CODECS).flatMap(
+        ([codec, colour]) => [line(`${codec}50`, colour), line(`${codec}99`, colour, { dashed: true })]) }),
+      "c-refused": new Timeline({ ...linear, high: 4, lines: () => [line("refused", "bad", { filled: true })] }),
+      "c-lag": new Timeline({ ...log, low: 1e-4, high: 1, levels: () => [frame], lines: () => [line("lag", "good")] }),
+    };
+  }
+
+  /** Begin or cease reading. */
+  shown(wanted) {
+    this.wanted = wanted;
+    clearInterval(this.timer);
+    if (!wanted || document.hidden) return;
+    this.timer = setInterval(() => this.read(), PERIOD_MS);
+    this.read();
+  }
+
+  async read() {
+    if (this.reading) return;
+    this.reading = true;
+    const at = seconds(); // what delays the answer, delays it on this side
+    try {
+      this.take(at, parse(await fetchMetrics()));
+    } catch {
+      this.say("bad", "No answer from /metrics", "The service is gone or cannot be reached; reading goes on.");
+    }
+    this.reading = false;
+  }
+
+  take(at, page) {
+    const now = { at, page };
+    const before = this.pages.at(-1);
+    if (before && total(page, "process_start_time_seconds") !== total(before.page, "process_start_time_seconds")) {
+      this.restart();
+    }
+    if (before && now.at - before.at > 5 * (PERIOD_MS / 1000)) this.pages = [];
+    this.pages.push(now);
+    if (this.pages.length > WINDOW_PAGES) this.pages.shift();
+    this.measure(now, this.pages.at(-2), this.pages[0]);
+    this.state(page);
+    this.stage.refresh();
+  }
+
+  restart() {
+    this.pages = [];
+    for (const series of Object.values(this.series)) series.clear();
+  }
+
+  /** Add to the series: rates since the page before, quantiles since the oldest page. */
+  measure({ at, page }, before, oldest) {
+    const add = (name, value) => this.series[name].add(at, value);
+    const rate = (name, having) => before
+      ? (total(page, name, having) - total(before.page, name, having)) / (at - before.at) : NaN;
+    const between = (name, having, share) => quantile(oldest.page, page, name, having, share);
+    add("streams", total(page, "rt_audio_sessions_active"));
+    add("in", rate("rt_audio_frames_total", 'direction="inbound"'));
+    add("out", rate("rt_audio_frames_total", 'direction="outbound"'));
+    add("refused", rate("rt_audio_connections_refused_total"));
+    add("turnaround50", between("rt_audio_frame_turnaround_seconds", "", 0.5));
+    add("turnaround99", between("rt_audio_frame_turnaround_seconds", "", 0.99));
+    add("lag", between("rt_audio_event_loop_lag_seconds", "", 0.99));
+    for (const codec of Object.keys(CODECS)) {
+      add(`${codec}50`, between("rt_audio_encode_seconds", `codec="${codec}"`, 0.5));
+      add(`${codec}99`, between("rt_audio_encode_seconds", `codec="${codec}"`, 0.99));
+    }
+    this.figures(page, rate("process_cpu_seconds_total"));
+  }
+
+  figures(page, cores) {
+    const last = (name) => this.series[name].last;
+    show("v-streams", String(last("streams")), `of ${total(page, "rt_audio_max_sessions")}`);
+    show("v-frames", digits(last("in")), `in, ${digits(last("out"))} out`);
+    show("v-turnaround", took(last("turnaround50")), `p50, ${took(last("turnaround99"))} p99`);
+    const encodes = Object.keys(CODECS).filter((codec) => Number.isFinite(last(`${codec}50`)));
+    byId("v-encode").textContent = encodes.length
+      ? encodes.map((codec) => `${codec} ${took(last(`${codec}50`))} p50, ${took(last(`${codec}99`))} p99`).join(" \u00b7 ")
+      : "Nothing is encoded just now.";
+    const reasons = byLabel(page, "rt_audio_connections_refused_total", "reason");
+    show("v-refused", String(total(page, "rt_audio_connections_refused_total")));
+    byId("v-reasons").textContent = [...reasons].filter(([, count]) => count).map(([reason, count]) => `${reason} ${count}`).join(" \u00b7 ") || "None since the start.";
+    show("v-lag", Number.isFinite(last("lag")) ? digits(last("lag") * 1000) : "\u2013", "ms");
+    const memory = total(page, "process_resident_memory_bytes") / 2 ** 20;
+    byId("v-process").textContent = `${memory.toFixed(0)} MiB resident` + (Number.isFinite(cores) ? ` \u00b7 ${(100 * cores).toFixed(0)} % of a core` : "");
+    this.tallies(byLabel(page, "rt_audio_sessions_total", "outcome"));
+  }
+
+  tallies(outcomes) {
+    const rows = [...outcomes].map(([outcome, count]) => {
+      const row = document.createElement("div");
+      for (const [tag, text] of [["dt", outcome], ["dd", count.toLocaleString("en")]]) {
+        row.append(Object.assign(document.createElement(tag), { textContent: text }));
+      }
+      return row;
+    });
+    byId("v-ended").replaceChildren(...rows);
+  }
+
+  state(page) {
+    const full = total(page, "rt_audio_sessions_active") >= total(page, "rt_audio_max_sessions");
+    if (total(page, "rt_audio_draining")) this.say("warn", "Draining", "The service is going away: calls may finish, newcomers are refused.");
+    else if (full) this.say("warn", "Full", "Newcomers are refused until a call ends.");
+    else this.say("live", "Taking calls", "");
+  }
+
+  say(state, title, more) {
+    const element = byId("service-state");
+    if (element.dataset.title === title) return;
+    Object.assign(element.dataset, { state, title });
+    const strong = Object.assign(document.createElement("strong"), { textContent: title });
+    element.replaceChildren(strong, more ? ` \u2013 ${more}` : "");
+  }
+}

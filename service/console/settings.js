@@ -1,0 +1,111 @@
+/** The form: what the person chose, what the service offers, and what fits together. */
+
+import { secure } from "./audio.js";
+import { BYTES_PER_SAMPLE } from "./g711.js";
+
+const LARGEST_FILE = 64 * 2 ** 20;
+
+/** RFC 9110's token characters: what a browser takes as a subprotocol. `/` and `=` are not. */
+const SUBPROTOCOL = /^[\w!#$%&'*+.^`|~-]+$/;
+
+export class Settings {
+  /** `changed()` is called when a call would have to begin anew. */
+  constructor(form, changed) {
+    this.form = form;
+    this.changed = changed;
+    this.file = null;
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("change", ({ target }) => this.chosen(target));
+    form.token.addEventListener("input", () => this.fits());
+    this.fits();
+  }
+
+  chosen(field) {
+    if (field.name === "file") this.take(field.files[0]);
+    else if (["sound", "buffer"].includes(field.name)) return;
+    else {
+      this.fits();
+      this.changed();
+    }
+  }
+
+  /** Offer the service's codecs, and ask for a token where it wants one. */
+  offer(facts) {
+    this.facts = facts;
+    for (const option of this.form.codec.options) {
+      if (option.value === "") option.text = `Best there is (${facts.best_codec})`;
+      else option.disabled = !facts.codecs[option.value];
+      if (option.disabled) option.text = `${option.value} (not on this server)`;
+    }
+    this.form.querySelector("#token-field").hidden = !facts.token_needed;
+    this.fits();
+  }
+
+  /** Take an audio file (a File) as the source. */
+  async take(file) {
+    if (!file) return;
+    const note = this.form.querySelector("#file-name");
+    if (file.size > LARGEST_FILE) {
+      note.textContent = `${file.name} is too large: at most 64 MB.`;
+      return;
+    }
+    this.file = await file.arrayBuffer();
+    note.textContent = file.name;
+    this.form.source.value = "file";
+    this.fits();
+    this.changed();
+  }
+
+  /** Show what belongs to the source, and say what does not go together. */
+  fits() {
+    const { source, rate, frameMs, encoding, token } = this.values();
+    this.form.querySelector("#file-field").hidden = source !== "file";
+    for (const note of this.form.querySelectorAll("[data-source]")) {
+      note.hidden = note.dataset.source !== source;
+    }
+    const bytes = ((rate * frameMs) / 1000) * BYTES_PER_SAMPLE[encoding];
+    const limit = this.facts?.max_frame_bytes ?? Infinity;
+    const size = `${bytes.toLocaleString("en")} bytes a frame, ${+(1000 / frameMs).toFixed(1)} frames a second`;
+    this.form.querySelector("#frame-size").textContent =
+      bytes > limit ? `${size}: more than the ${limit} bytes that the service takes` : size;
+    this.form.querySelector("#token-note").hidden = !token || SUBPROTOCOL.test(token);
+  }
+
+  /** Return why a call cannot begin with these settings, or null. */
+  obstacle() {
+    const { source, file } = this.values();
+    if (source === "file" && !file) return "Choose an audio file first, or drop one onto the page.";
+    if (source === "microphone" && !secure) return "A browser gives the microphone only to pages that come over https or from localhost.";
+    return null;
+  }
+
+  values() {
+    const { source, rate, frame, encoding, reply, codec, token, buffer } = this.form;
+    return {
+      source: source.value,
+      file: this.file,
+      rate: Number(rate.value),
+      frameMs: Number(frame.value),
+      encoding: encoding.value,
+      reply: reply.value,
+      codec: codec.value,
+      token: this.facts?.token_needed ? token.value.trim() : "",
+      bufferMs: Number(buffer.value),
+    };
+  }
+
+  /** The codec that a call with these settings gets: the one asked for, else the service's best. */
+  get codecInUse() {
+    return this.form.codec.value || (this.facts?.best_codec ?? "");
+  }
+}
+
+/** Return the query and the subprotocols with which a call by these settings is opened. */
+export function request({ encoding, reply, codec, rate, token }) {
+  const query = new URLSearchParams({ encoding, reply, sample_rate: rate });
+  if (codec) query.set("codec", codec);
+  if (!token) return [query.toString(), []];
+  if (SUBPROTOCOL.test(token)) return [query.toString(), [`bearer.${token}`]];
+  query.set("access_token", token);
+  return [query.toString(), []];
+}
