@@ -52,5 +52,5 @@ bench: $(VENV)/bench.stamp ## the quick benchmarks
 	$(BIN)/python benchmarks/streams.py --quick
 
 clean: ## remove what the other verbs made
-	rm -rf $(VENV) build dist *.egg-info benchmarks/.build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info benchmarks/.build tests/.screenshots .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
