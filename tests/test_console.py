@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from service import client, codec
+from service import codec, wav
 from tests.browsing import (
     Witness,
     address,
@@ -68,7 +68,7 @@ def page(opened: tuple[Page, Witness]) -> Iterator[Page]:
 
 @cache
 def speech() -> bytes:
-    return client.read_wav(SPEECH).pcm
+    return wav.read(SPEECH).pcm
 
 
 def ratio(frames: int, encoding: str, reply: str) -> float:
