@@ -1,10 +1,14 @@
-"""The fixture that more than one file of tests needs."""
+"""Fixtures that more than one file of tests needs."""
+
+import logging
+from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 import trio
 from trio.testing import memory_stream_pair
 
-from service import dial
+from service import dial, logs
 from tests.strangers import Service, Use
 
 
@@ -21,3 +25,22 @@ def use(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> Use:
         monkeypatch.setattr(dial, "_dial", reach)
 
     return install
+
+
+@pytest.fixture
+def set_up_logs() -> Iterator[Callable[[str, str], None]]:
+    """Return `logs.set_up`, all of whose effects end with the test.
+
+    It keeps a logger as it was at its first use, level included, which the next test's would be.
+    """
+
+    def set_up(level: str, form: str) -> None:
+        logs.set_up(level, form)
+        structlog.configure(cache_logger_on_first_use=False)
+
+    root = logging.getLogger()
+    before, level, raising = root.handlers[:], root.level, logging.raiseExceptions
+    yield set_up
+    root.handlers[:], root.level, logging.raiseExceptions = before, level, raising
+    logging.getLogger("service").setLevel(logging.NOTSET)
+    structlog.reset_defaults()

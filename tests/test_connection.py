@@ -4,13 +4,13 @@ import gc
 import json
 import os
 import resource
+from collections.abc import Callable
 
 import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service import logs
 from service.handshake import Handshake
 from service.pump import PumpedLink
 from service.session import Session
@@ -263,8 +263,9 @@ async def test_an_upgrade_against_the_rfc_is_told_so_in_json() -> None:
 
 async def test_without_room_for_a_connection_it_waits_for_some(
     capsys: pytest.CaptureFixture[str],
+    set_up_logs: Callable[[str, str], None],
 ) -> None:
-    logs.set_up("warning", "json")
+    set_up_logs("warning", "json")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with calling("server") as (healthy, service):
         stream = await service.connect()

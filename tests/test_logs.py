@@ -3,31 +3,26 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
-import structlog
 
 from service import logs
 from tests.callers import calling
 
-
-@pytest.fixture(autouse=True)
-def _restore() -> Iterator[None]:
-    root = logging.getLogger()
-    before, level, raising = root.handlers[:], root.level, logging.raiseExceptions
-    yield
-    root.handlers[:], root.level, logging.raiseExceptions = before, level, raising
-    logging.getLogger("service").setLevel(logging.NOTSET)
-    structlog.reset_defaults()
+#: The fixture that sets up the logs for one test.
+SetUp = Callable[[str, str], None]
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
-def test_ours_and_other_packages_lines_are_json_alike(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.set_up("info", "auto")
+def test_ours_and_other_packages_lines_are_json_alike(
+    capsys: pytest.CaptureFixture[str],
+    set_up_logs: SetUp,
+) -> None:
+    set_up_logs("info", "auto")
     logs.get("service.test").info("hello", session="abc")
     logging.getLogger("hypercorn.error").warning("watch %s", "out")
     ours, theirs = lines(capsys)
@@ -38,15 +33,19 @@ def test_ours_and_other_packages_lines_are_json_alike(capsys: pytest.CaptureFixt
 
 def test_the_level_is_ours_and_other_packages_stay_quiet(
     capsys: pytest.CaptureFixture[str],
+    set_up_logs: SetUp,
 ) -> None:
-    logs.set_up("debug", "json")
+    set_up_logs("debug", "json")
     logs.get("service.test").debug("detail")
     logging.getLogger("websockets.server").debug("< BINARY 00 00 00 00")
     assert [line["event"] for line in lines(capsys)] == ["detail"]
 
 
-def test_an_exception_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.set_up("info", "json")
+def test_an_exception_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+    set_up_logs: SetUp,
+) -> None:
+    set_up_logs("info", "json")
     try:
         raise ValueError("broken")
     except ValueError:
@@ -55,8 +54,11 @@ def test_an_exception_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "broken" in json.dumps(line["exception"])
 
 
-def test_columns_for_people(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.set_up("info", "console")
+def test_columns_for_people(
+    capsys: pytest.CaptureFixture[str],
+    set_up_logs: SetUp,
+) -> None:
+    set_up_logs("info", "console")
     logs.get("service.test").info("hello", bytes=320)
     shown = capsys.readouterr().err
     assert "hello" in shown
@@ -65,19 +67,21 @@ def test_columns_for_people(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_line_that_cannot_be_written_disturbs_nobody(
     monkeypatch: pytest.MonkeyPatch,
+    set_up_logs: SetUp,
 ) -> None:
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr("sys.stderr", closed)
     monkeypatch.setattr(closed, "isatty", lambda: False, raising=False)
-    logs.set_up("info", "json")
+    set_up_logs("info", "json")
     logs.get("service.test").info("lost")
 
 
 async def test_a_call_has_a_first_and_a_last_line_and_debug_a_line_a_frame(
     capsys: pytest.CaptureFixture[str],
+    set_up_logs: SetUp,
 ) -> None:
-    logs.set_up("debug", "json")
+    set_up_logs("debug", "json")
     async with calling("server", "reply=ulaw&codec=numpy") as (caller, service):
         for size in (320, 160):
             await caller.ask(b"\x5a" * size)
@@ -104,8 +108,9 @@ async def test_a_call_has_a_first_and_a_last_line_and_debug_a_line_a_frame(
 
 async def test_a_codec_that_is_not_here_is_warned_about_and_counted(
     capsys: pytest.CaptureFixture[str],
+    set_up_logs: SetUp,
 ) -> None:
-    logs.set_up("warning", "json")
+    set_up_logs("warning", "json")
     for codec in ("opus", "numpy"):
         async with calling("server", f"codec={codec}") as (caller, service):
             await caller.ask(b"hi")
@@ -121,9 +126,11 @@ async def test_a_codec_that_is_not_here_is_warned_about_and_counted(
 
 
 async def test_neither_audio_nor_tokens_are_logged(
-    capsys: pytest.CaptureFixture[str], tmp_path: object
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: object,
+    set_up_logs: SetUp,
 ) -> None:
-    logs.set_up("debug", "json")
+    set_up_logs("debug", "json")
     file = f"{tmp_path}/tokens"
     with open(file, "w") as tokens:  # noqa: ASYNC230
         tokens.write("sesame")
