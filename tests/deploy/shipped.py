@@ -1,0 +1,73 @@
+"""What deploy/ ships and README.md promises, as the tests read it."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+DEPLOY = ROOT / "deploy"
+PROMETHEUS = DEPLOY / "prometheus"
+#: Debian's package has both; its older version is the stricter judge of what we ship.
+SERVER, PROMTOOL = Path("/usr/bin/prometheus"), Path("/usr/bin/promtool")
+
+needs_prometheus = pytest.mark.skipif(
+    not SERVER.exists() or not PROMTOOL.exists(),
+    reason="needs Prometheus: apt-get install --no-install-recommends prometheus",
+)
+
+
+class Metric(NamedTuple):
+    """A row of the README's table of metrics."""
+
+    name: str
+    kind: str
+    labels: frozenset[str]
+
+    @property
+    def series(self) -> str:
+        """The name of a series that stands for it in Prometheus."""
+        return self.name + "_count" if self.kind == "histogram" else self.name
+
+
+def metrics() -> list[Metric]:
+    """Return the rows of the README's table of metrics."""
+    rows = re.findall(r"^\| `(rt_audio_\w+)` \| (\w+) \| (.*?) \|", readme(), re.MULTILINE)
+    return [
+        # Before the colon are the labels, behind it their values.
+        Metric(name, kind, frozenset(re.findall(r"`(\w+)`", labels)))
+        for name, kind, labels in rows
+    ]
+
+
+def readme() -> str:
+    """Return the text of the README at the top."""
+    return (ROOT / "README.md").read_text()
+
+
+def read(path: Path) -> Any:
+    """Return the content of a YAML file."""
+    return yaml.safe_load(path.read_text())
+
+
+def rules(kind: str) -> list[dict[str, Any]]:
+    """Return all rules of a kind, `alert` or `record`."""
+    files = sorted(PROMETHEUS.glob("rules/*.yml"))
+    return [
+        rule
+        for file in files
+        for group in read(file)["groups"]
+        for rule in group["rules"]
+        if kind in rule
+    ]
+
+
+def promtool(*arguments: str) -> None:
+    """Run promtool in deploy/prometheus; fail with its words if it is not content."""
+    done = subprocess.run(
+        [PROMTOOL, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
