@@ -1,5 +1,6 @@
 """What deploy/ ships and README.md promises, as the tests read it."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -63,6 +64,22 @@ def rules(kind: str) -> list[dict[str, Any]]:
         for rule in group["rules"]
         if kind in rule
     ]
+
+
+def dashboard() -> dict[str, Any]:
+    """Return the dashboard that is shipped."""
+    loaded: dict[str, Any] = json.loads((DEPLOY / "grafana/dashboards/rt-audio.json").read_text())
+    return loaded
+
+
+def panels() -> list[dict[str, Any]]:
+    """Return the dashboard's panels, without the rows' titles."""
+    return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+
+
+def queries() -> list[tuple[str, str]]:
+    """Return the queries of the dashboard, each by its panel's title and its expression."""
+    return [(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]]
 
 
 def promtool(*arguments: str) -> None:
