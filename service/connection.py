@@ -33,15 +33,13 @@ from hypercorn.typing import (
 )
 
 from service import logs
-from service.handshake import Handshake, asks_for_websocket, head_end
+from service.handshake import Handshake, asks_for_websocket, could_be_head, head_end
 from service.link import READ_BYTES, AsgiSend, Link
 
 _log = logs.get(__name__)
 
 #: How long a TLS client may take over its handshake, in seconds.
 _TLS_HANDSHAKE_SECONDS = 10
-#: Beyond so many bytes of a request's head it is Hypercorn's to refuse it.
-_MAX_HEAD_BYTES = 16384
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ class Connection:
                 # Between requests: look at a whole head before saying whose it is.
                 head += data
                 end = head_end(head)
-                if data and not end and len(head) < _MAX_HEAD_BYTES:
+                if data and not end and could_be_head(head):
                     continue
                 if asks_for_websocket(head[:end]):
                     self._wait_until(inf)

@@ -16,6 +16,12 @@ from websockets.server import ServerProtocol
 
 _END = re.compile(rb"\n\r?\n")
 _UPGRADE = re.compile(rb"\nupgrade[ \t]*:[ \t]*websocket", re.IGNORECASE)
+_MAX_HEAD_BYTES = 16384
+
+
+def could_be_head(data: bytes) -> bool:
+    """Return whether these bytes may yet become a request's head: neither TLS nor endless."""
+    return data[0] > 0x20 and len(data) < _MAX_HEAD_BYTES
 
 
 def head_end(data: bytes) -> int:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.handshake import Handshake, asks_for_websocket, head_end
+from service.handshake import Handshake, asks_for_websocket, could_be_head, head_end
 
 REQUEST = {
     "Host": "localhost:8001",
@@ -42,6 +42,15 @@ def parts(answer: bytes) -> tuple[str, dict[str, str], bytes]:
 )
 def test_a_head_ends_with_its_empty_line(data: bytes, end: int) -> None:
     assert head_end(data) == end
+
+
+@pytest.mark.parametrize(
+    ("data", "could_be"),
+    [(b"G", True), (b"\x16\x03\x01", False), (b"\r\n", False), (b"x" * 20_000, False)],
+    ids=["begun", "TLS", "no method", "endless"],
+)
+def test_what_cannot_become_a_head_is_not_waited_for(data: bytes, could_be: bool) -> None:
+    assert could_be_head(data) is could_be
 
 
 @pytest.mark.parametrize(
