@@ -99,7 +99,10 @@ class Handshake:
                 headers[name.decode()] = value.decode()
             if event["subprotocol"] is not None:
                 headers["Sec-WebSocket-Protocol"] = event["subprotocol"]
-            return self._response.serialize()
+            answer = self._response.serialize()
+            # The app holds on to the handshake for as long as the session lasts.
+            del self._request, self._response
+            return answer
         if kind == "websocket.http.response.start":
             self._refusal = event
             return b""
