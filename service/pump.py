@@ -41,6 +41,7 @@ class Pump:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._connections: dict[int, _Connection] = {}
+        self.buffer = bytearray(READ_BYTES)  # what was read last
         self.outbox: list[tuple[_Connection, Message, Message]] = []  # replies of this turn
 
     async def run(self) -> None:
@@ -99,27 +100,10 @@ class _Connection:
     """One socket in the pump with its conversation; it ends once, with an ending or with a bug."""
 
     __slots__ = (
-        "_answered",
-        "_conversation",
-        "_heard",
-        "_idle_seconds",
-        "_idle_since",
-        "_link",
-        "_messages",
-        "_others",
-        "_pinged",
-        "_pump",
-        "_silent_since",
-        "_socket",
-        "_unsent",
-        "_unsent_since",
-        "_wire",
-        "bug",
-        "descriptor",
-        "ending",
-        "finished",
-        "read_at",
-    )
+        "_answered", "_conversation", "_heard", "_idle_seconds", "_idle_since", "_link",
+        "_messages", "_others", "_pinged", "_pump", "_silent_since", "_socket", "_unsent",
+        "_unsent_since", "_wire", "bug", "descriptor", "ending", "finished", "read_at",
+    )  # fmt: skip
 
     def __init__(
         self, pump: Pump, link: "PumpedLink", conversation: Conversation, idle_seconds: float
@@ -147,16 +131,17 @@ class _Connection:
             if self._unsent:
                 self._write_on()
                 return
+            buffer = self._pump.buffer
             try:
-                data = self._socket.recv(READ_BYTES)
+                size = self._socket.recv_into(buffer)
             except BlockingIOError:
                 return
             except OSError:
-                data = b""
+                size = 0
             self.read_at = perf_counter()
-            message = self._wire.whole(data)
+            message = self._wire.whole(buffer, size)
             if message is None:
-                self._read_on(data)
+                self._read_on(bytes(buffer[:size]))
                 return
             # A single message with nothing around it: the common case, without a detour.
             self._heard += 1
@@ -197,6 +182,7 @@ class _Connection:
     def _write_on(self) -> None:
         """Write what is left; when all is out, answer what was read and read again."""
         if self._write(self._unsent):
+            self._unsent = b""
             self._pump.wait_for_writing(self, False)
             self._note_written()
             self._answer()
@@ -244,8 +230,10 @@ class _Connection:
         except OSError:
             self._end(ABORTED)
             return False
+        if sent == len(data):
+            return True
         self._unsent = data[sent:]
-        return not self._unsent
+        return False
 
     def _note_written(self) -> None:
         seconds = perf_counter() - self.read_at

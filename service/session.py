@@ -125,10 +125,10 @@ class Session:
         self._seconds_per_byte = 1 / (parameters.sample_rate * self._sample_bytes)
         self._frame_bytes = tally.frame_bytes[encoding]
         self._conversions: tuple[Conversion, ...] = ()
-        self._tap: tuple[Conversion, ...] = ()
+        self._tap: Conversion | None = None
         if encoding == reply == "pcm16":
             # Encode latency is known on live traffic for every tier, at no cost to the reply.
-            self._tap = (self._encoder(parameters.codec, "ulaw"),)
+            self._tap = self._encoder(parameters.codec, "ulaw")
         elif encoding != reply:
             if encoding != "pcm16":
                 self._conversions += (self._decoder(parameters.codec, encoding),)
@@ -189,5 +189,8 @@ class Session:
         turnaround = tally.turnaround_seconds
         turnaround.counts[bisect_left(turnaround.bounds, seconds)] += 1
         turnaround.sum += seconds
-        if self._tap and message:
-            _converted(message, self._tap)
+        if self._tap is not None and message:
+            encode, spent = self._tap
+            began = perf_counter()
+            encode(message)
+            spent.add(perf_counter() - began)

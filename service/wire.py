@@ -35,10 +35,14 @@ def frame(message: bytes | str) -> bytes:
     if isinstance(message, str):
         payload = message.encode()
         return _header(_TEXT, len(payload)) + payload
-    return _header(_BINARY, len(message)) + message
+    return _binary_header(len(message)) + message
 
 
 @lru_cache(maxsize=1024)
+def _binary_header(size: int) -> bytes:
+    return _header(_BINARY, size)
+
+
 def _header(first: int, size: int) -> bytes:
     if size < 126:
         return bytes((first, size))
@@ -62,6 +66,9 @@ class Wire:
         "_protocol",
         "_replies",
         "_text",
+        "_usual_end",
+        "_usual_payload",
+        "_usual_start",
         "ending",
         "max_bytes",
     )
@@ -76,21 +83,29 @@ class Wire:
         self._message: bytearray | None = None  # the beginning of a fragmented message
         self._text = False
         self._replies = b""
+        self._usual_end, self._usual_payload, self._usual_start = -1, 0, b""
 
-    def whole(self, data: bytes) -> bytes | None:
-        """Return the message if these bytes are just one whole binary message, else None.
+    def whole(self, buffer: bytearray, end: int) -> bytes | None:
+        """Return the message if what was read, up to `end`, is just one whole binary message.
 
-        A shortcut for the common case; nothing has been read when it returns None, and `feed`
+        A shortcut for the common case; nothing has been taken when it returns None, and `feed`
         takes all that it takes.
         """
-        if len(data) < 6 or data[0] != _BINARY or not self._between_messages:
+        if not self._between_messages:
             return None
-        size, payload = data[1] - _MASKED, 6
-        if size == 126:
-            size, payload = data[2] << 8 | data[3], 8
-        if len(data) != payload + size or size > self.max_bytes:
-            return None
-        return apply_mask(data[payload:], data[payload - 4 : payload])
+        # Callers seldom change the size of their frames, and with it what a frame begins with.
+        if end != self._usual_end or not buffer.startswith(self._usual_start):
+            if end < 6 or buffer[0] != _BINARY:
+                return None
+            size, payload = buffer[1] - _MASKED, 6
+            if size == 126:
+                size, payload = buffer[2] << 8 | buffer[3], 8
+            if end != payload + size or size > self.max_bytes:
+                return None
+            self._usual_end, self._usual_payload = end, payload
+            self._usual_start = bytes(buffer[: payload - 4])
+        payload = self._usual_payload
+        return apply_mask(buffer[payload:end], buffer[payload - 4 : payload])
 
     def feed(self, data: bytes) -> list[bytes | str]:
         """Return the messages that these bytes complete, in order."""
