@@ -4,7 +4,7 @@
 # Needs root, podman, kubectl and curl, .venv (make install) for a client, a free port 8001, and debootstrap unless
 # BASE names an image with python3 >= 3.11:
 #
-#   BASE=docker.io/library/python:3.13-slim deploy/container.sh
+#   BASE=python:3.13-slim deploy/container.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
