@@ -31,7 +31,7 @@ run: $(VENV)/run.stamp ## serve on 0.0.0.0:8001
 	$(BIN)/rt-audio serve
 
 test: $(VENV)/test.stamp ## run the whole test suite, with branch coverage
-	$(BIN)/pytest --numprocesses=2 --dist=loadgroup --cov --cov-report=term
+	$(BIN)/pytest --numprocesses=3 --dist=loadgroup --cov --cov-report=term
 
 demo: $(VENV)/run.stamp ## start the service, stream speech through it, show what moved
 	$(BIN)/python benchmarks/demo.py

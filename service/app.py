@@ -10,10 +10,11 @@ from typing import Any
 import trio
 from quart import Response, Websocket, jsonify, request, websocket
 from quart.asgi import ASGIWebsocketConnection
+from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import WebsocketMismatch
+from werkzeug.routing import MapAdapter, WebsocketMismatch
 
 from service import call, logs, pages
 from service.access import Access, agreed_subprotocol
@@ -34,7 +35,7 @@ def create_app(
     settings: Settings, roster: Roster, tally: Tally, access: Access, metrics: Metrics
 ) -> QuartTrio:
     """Return the app over the given state, all of which may be shared with a server."""
-    app = QuartTrio(__name__, static_folder=None)
+    app = _App(__name__, static_folder=None)
     app.asgi_websocket_class = _WebsocketConnection
     if settings.console:
         app.register_blueprint(pages.console(settings, roster, access))
@@ -133,6 +134,23 @@ def create_app(
         return response
 
     return app
+
+
+class _App(QuartTrio):
+    def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
+        """Return what finds a request's route, without Quart's work on its host.
+
+        No route here depends on host or subdomain, and an upgrade has a storm behind it.
+        """
+        if request is None:
+            return super().create_url_adapter(request)
+        return self.url_map.bind(
+            "",
+            url_scheme=request.scheme,
+            path_info=request.path,
+            default_method=request.method,
+            query_args=request.query_string.decode(),
+        )
 
 
 class _Refused(Exception):  # noqa: N818

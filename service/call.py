@@ -52,17 +52,17 @@ async def audio(
     """
     began = trio.current_time()
     with structlog.contextvars.bound_contextvars(session=call_id):
-        # Bound besides, because frames are traced from the pump's task, not from this one.
-        log = _log.bind(
-            session=call_id,
-            peer=peer,
-            codec=parameters.codec,
-            encoding=parameters.encoding,
-            reply=parameters.reply,
-        )
+        # The id besides, because frames are traced from the pump's task, not from this one.
+        about = {
+            "session": call_id,
+            "peer": peer,
+            "codec": parameters.codec,
+            "encoding": parameters.encoding,
+            "reply": parameters.reply,
+        }
         if logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
-            session.trace = lambda size: log.debug("frame", bytes=size)
-        log.info("session_started", sample_rate=parameters.sample_rate)
+            session.trace = lambda size: _log.debug("frame", bytes=size, **about)
+        _log.info("session_started", sample_rate=parameters.sample_rate, **about)
         ending = DRAINED
         try:
             ending = await hold(link, session, idle_seconds, scope)
@@ -74,8 +74,9 @@ async def audio(
                 tally.peer_closes[close_code(ending.peer_code)] += 1
             if ending.rejection is not None:
                 tally.frames_rejected[ending.rejection] += 1
-            log.info(
+            _log.info(
                 "session_ended",
+                **about,
                 outcome=ending.outcome,
                 code=ending.code if ending.peer_code is None else ending.peer_code,
                 reason=ending.reason,

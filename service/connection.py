@@ -83,7 +83,6 @@ class Connection:
             self._stream = trio.SSLStream(
                 self._stream, shared.tls, server_side=True, https_compatible=True
             )
-        self._sending = trio.Lock()
         self._idle_until = trio.current_time() + shared.config.keep_alive_timeout
         self._reading: trio.CancelScope | None = None
         self._requests: TaskGroup | None = None
@@ -192,6 +191,7 @@ class Connection:
 
     async def _speak_http(self, data: bytes) -> None:
         if self._http is None:
+            self._sending = trio.Lock()
             self._http = _Http1(
                 self._shared.app,
                 self._shared.config,
@@ -234,7 +234,7 @@ class Connection:
             with suppress(OSError):
                 data = data[self._socket.send(data) :]
         if data:
-            await self._written(data)
+            await self._written_in_time(data)
 
     async def _send(self, event: Event) -> None:
         """Do what the protocol asks for: write, close, or begin or end being idle."""
@@ -265,21 +265,18 @@ class Connection:
         await self._http.handle(Closed())
 
     async def _written(self, data: bytes) -> bool:
-        try:
-            self._sending.acquire_nowait()  # spares a turn of the event loop
-        except trio.WouldBlock:
-            await self._sending.acquire()
-        try:
-            # The request's own scope may be cancelled while its answer is on the way out.
-            with trio.move_on_after(self._shared.send_seconds, shield=True):
-                try:
-                    await self._stream.send_all(data)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return False
-                return True
-            return False
-        finally:
-            self._sending.release()
+        async with self._sending:  # requests and their reader both write
+            return await self._written_in_time(data)
+
+    async def _written_in_time(self, data: bytes) -> bool:
+        # The request's own scope may be cancelled while its answer is on the way out.
+        with trio.move_on_after(self._shared.send_seconds, shield=True):
+            try:
+                await self._stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return False
+            return True
+        return False
 
 
 async def _never_put(event: ASGIReceiveEvent) -> None:
