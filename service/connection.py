@@ -62,7 +62,7 @@ Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 class _Http1(H11Protocol):
-    """Hypercorn's HTTP/1.1 without its way into HTTP/2, on which nothing could be taken over."""
+    """Hypercorn's HTTP/1.1 without its way into HTTP/2, on which no session could own a stream."""
 
     async def _check_protocol(self, event: H11Request) -> None:
         pass
