@@ -60,6 +60,7 @@ class Wire:
 
     __slots__ = (
         "_between_messages",
+        "_hopeless",
         "_message",
         "_needed",
         "_partial",
@@ -78,6 +79,7 @@ class Wire:
         self.ending: Ending | None = None
         self._protocol: ServerProtocol | None = None
         self._between_messages = True
+        self._hopeless = False
         self._partial: bytearray | None = None  # the beginning of a frame
         self._needed = 0  # how many bytes of it must be there before a look at it is worthwhile
         self._message: bytearray | None = None  # the beginning of a fragmented message
@@ -117,17 +119,23 @@ class Wire:
         messages: list[bytes | str] = []
         start, available = 0, len(data)
         while start < available and self.ending is None:
-            payload, end = self._extent(data, start)
+            payload, end = (0, available) if self._hopeless else self._extent(data, start)
             if end > available:
                 self._partial, self._needed = bytearray(data[start:]), end - start
                 break
             if data[start] == _BINARY and self._message is None and payload:
                 messages.append(apply_mask(data[payload:end], data[payload - 4 : payload]))
             else:
+                # A frame that can only be refused has no end to be cut at: the protocol has it and
+                # all that follows, and finds the fault once it has seen enough.
+                self._hopeless = not payload
                 self._interpret(data[start:end], messages)
             start = end
         self._between_messages = (
-            self._partial is None and self._message is None and self.ending is None
+            self._partial is None
+            and self._message is None
+            and self.ending is None
+            and not self._hopeless
         )
         return messages
 

@@ -104,6 +104,7 @@ def test_a_close_without_a_code_counts_as_1005() -> None:
 
 BROKEN_RULES = {
     "a reserved bit": (b"\xc2\x80" + bytes(4), 1002),
+    "a reserved bit with audio": (b"\xc2\x85" + bytes(4 + 5), 1002),
     "a reserved opcode": (b"\x83\x80" + bytes(4), 1002),
     "unmasked": (b"\x82\x00", 1002),
     "a continuation of nothing": (masked(Opcode.CONT, b"x"), 1002),
@@ -134,6 +135,16 @@ def test_a_broken_rule_has_its_close_code(rule: str) -> None:
     assert (ending.outcome, ending.code) == ("rejected", code)
     assert replies[:1] == b"\x88"
     assert int.from_bytes(replies[2:4]) == code
+
+
+@pytest.mark.parametrize("rule", BROKEN_RULES)
+def test_a_broken_rule_is_found_byte_by_byte_too_behind_good_frames(rule: str) -> None:
+    sent, code = BROKEN_RULES[rule]
+    sent = masked(Opcode.BINARY, b"hi") + sent + masked(Opcode.PING)
+    messages, _, ending = read(*(sent[i : i + 1] for i in range(len(sent))))
+    assert messages[:1] == [b"hi"]
+    assert ending is not None
+    assert (ending.outcome, ending.code) == ("rejected", code)
 
 
 def test_a_frame_within_the_limit_is_waited_for() -> None:
