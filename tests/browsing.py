@@ -21,13 +21,10 @@ from tests.test_cli import Served
 
 #: Chromium without its own windows and pages, which take longer to start than a test lasts.
 CHROMIUM = shutil.which("chromium-headless-shell")
-needs_chromium = [
-    pytest.mark.skipif(
-        CHROMIUM is None,
-        reason="needs Chromium: apt-get install chromium-headless-shell (.ci/run does)",
-    ),
-    pytest.mark.xdist_group("chromium"),
-]
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None,
+    reason="needs Chromium: apt-get install chromium-headless-shell (.ci/run does)",
+)
 #: A name for loopback that is no secure context, as a service elsewhere in the network is none.
 INSECURE_HOST = "console.test"
 SCREENSHOTS = Path(__file__).parent / ".screenshots"
