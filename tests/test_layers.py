@@ -15,6 +15,7 @@ ROWS = [
     {"connection", "app", "dial"},
     {"call", "metrics", "pages"},
     {"accept", "pump", "access", "roster"},
+    {"exchange"},
     {"link", "session"},
     {"handshake", "wire", "tally", "config"},
     {"ending", "logs", "codec"},

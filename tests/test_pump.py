@@ -190,10 +190,10 @@ async def test_a_descriptor_that_is_not_ready_after_all_is_waited_for_again() ->
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pump.run)
         nursery.start_soon(run_call, house, link)
-        while not pump._connections:
+        while not pump.exchanges:
             await trio.lowlevel.checkpoint()
-        [connection] = pump._connections.values()
-        connection.serve()
+        [exchange] = pump.exchanges.values()
+        exchange.serve(bytearray(100), [])
         caller = StreamCaller(theirs)
         assert await caller.ask(b"hi") == b"hi"
         await caller.leave()
