@@ -4,7 +4,7 @@ An ending is a value. It is what a call *is* when it is over; it goes to the pee
 frame, to the log and to the totals. Exceptions are kept for bugs.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 OUTCOMES = ("completed", "aborted", "rejected", "idle", "drained", "stuck", "error")
 #: Why a message was refused; each ends its call as `rejected`.
@@ -27,6 +27,7 @@ MESSAGE_TOO_BIG = 1009
 INTERNAL_ERROR = 1011
 
 
+@final
 class Ending(NamedTuple):
     """The outcome of a call, and what the peer is told.
 

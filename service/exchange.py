@@ -18,7 +18,10 @@ from service.wire import PING, frame
 #: How many replies are gathered before they are written, in bytes.
 GATHER_BYTES = 16384
 
-Outbox = list[tuple["Exchange", Message, Message]]
+#: Single messages that were read, for `answer`.
+Inbox = list[tuple["Exchange", Message]]
+#: What they were answered, for `write` and `count`: message, reply, and the reply's frame.
+Outbox = list[tuple["Exchange", Message, Message, bytes]]
 
 
 class Exchange:
@@ -30,7 +33,7 @@ class Exchange:
     __slots__ = (
         "_answered", "_conversation", "_epoll", "_heard", "_idle_seconds", "_idle_since", "_link",
         "_messages", "_others", "_pinged", "_silent_since", "_socket", "_unsent", "_unsent_since",
-        "_wire", "bug", "descriptor", "ending", "finished", "read_at",
+        "_wire", "_written_at", "bug", "descriptor", "ending", "finished", "read_at",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +53,7 @@ class Exchange:
         self._answered: list[tuple[Message, Message]] = []  # answered, and not yet written
         self._unsent = b""
         self.read_at = 0.0
+        self._written_at: float | None = None
         self._heard = self._others = 0  # messages, and reads without one, since the last sweep
         now = trio.current_time()
         self._unsent_since = self._silent_since = self._idle_since = now
@@ -59,44 +63,59 @@ class Exchange:
         self.finished = trio.Event()
         epoll.register(self.descriptor, select.EPOLLIN)
 
-    def serve(self, buffer: bytearray, outbox: Outbox) -> None:
-        """Do what the socket is ready for, reading into the buffer.
+    def serve(self, buffer: bytearray, inbox: Inbox) -> int:
+        """Do what the socket is ready for; return how many bytes were read, into the buffer.
 
-        The reply to a single message goes into the outbox, for its `deliver`.
+        A single message with nothing around it, the common case, goes into the inbox.
         """
         try:
             if self._unsent:
                 self._write_on()
-                return
+                return 0
             try:
                 size = self._socket.recv_into(buffer)
             except BlockingIOError:
-                return
+                return 0
             except OSError:
                 size = 0
             self.read_at = perf_counter()
             message = self._wire.whole(buffer, size)
             if message is None:
                 self._read_on(bytes(buffer[:size]))
-                return
-            # A single message with nothing around it: the common case, without a detour.
+            else:
+                inbox.append((self, message))
+            return size
+        except Exception as bug:
+            self._fail(bug)
+            return 0
+
+    def answer(self, message: Message, outbox: Outbox) -> None:
+        """Answer a single message; its reply goes into the outbox."""
+        try:
             self._heard += 1
             reply = self._conversation.receive(message)
-            if isinstance(reply, Ending):
+            if type(reply) is Ending:
                 self._end(reply)
             else:
-                outbox.append((self, message, reply))
+                outbox.append((self, message, reply, frame(reply)))
         except Exception as bug:
             self._fail(bug)
 
-    def deliver(self, message: Message, reply: Message) -> None:
-        """Write the reply to the single message that was read."""
+    def write(self, framed: bytes) -> None:
+        """Write the frame of a single message's reply, or what the socket takes of it."""
+        if self._write(framed):
+            self._written_at = perf_counter()
+        else:
+            self._written_at = None
+            self._wait_for_writing()
+
+    def count(self, message: Message, reply: Message) -> None:
+        """Count the reply to a single message, now or when all of it is written."""
         try:
-            if self._write(frame(reply)):
-                self._conversation.replied(message, reply, perf_counter() - self.read_at)
-            else:
+            if self._written_at is None:
                 self._answered.append((message, reply))
-                self._wait_for_writing()
+            else:
+                self._conversation.replied(message, reply, self._written_at - self.read_at)
         except Exception as bug:
             self._fail(bug)
 

@@ -6,6 +6,7 @@ import os
 import pytest
 import trio
 
+from service.link import Message
 from service.pump import Pump, PumpedLink
 from service.session import Session
 from tests.callers import (
@@ -162,8 +163,9 @@ async def test_a_cancelled_call_leaves_the_pump_and_its_descriptor() -> None:
         assert (await caller.hung_up())[0] == 1001
 
 
+@pytest.mark.parametrize("messages", [[b"boom"], [b"fine", b"boom"]], ids=["alone", "behind"])
 async def test_a_bug_ends_its_own_call_and_the_pump_goes_on(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, messages: list[bytes]
 ) -> None:
     async with serving() as service:
         healthy, doomed = await service.call(), await service.call()
@@ -175,9 +177,45 @@ async def test_a_bug_ends_its_own_call_and_the_pump_goes_on(
             return receive(self, message)
 
         monkeypatch.setattr(Session, "receive", broken)
-        await doomed.send(b"boom")
+        for message in messages:
+            doomed.protocol.send_binary(message)
+        await doomed.flush()
         assert (await doomed.hung_up())[0] == 1011
         assert await healthy.ask(b"fine") == b"fine"
+
+
+async def test_calls_that_are_served_in_one_turn_have_each_their_own_fate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    receive, replied = Session.receive, Session.replied
+
+    def broken_receive(self: Session, message: bytes) -> object:
+        return 1 // (message != b"boom") and receive(self, message)
+
+    def broken_replied(self: Session, message: bytes, reply: bytes, seconds: float) -> None:
+        assert 1 // (message != b"bang")
+        replied(self, message, reply, seconds)
+
+    monkeypatch.setattr(Session, "receive", broken_receive)
+    monkeypatch.setattr(Session, "replied", broken_replied)
+    fates: dict[bytes, Message | int | None] = {
+        b"fine": b"fine", b"boom": 1011, b"odd": 1003, b"bang": 1011, b"good": b"good",
+    }  # fmt: skip
+    seen: dict[bytes, Message | int | None] = {}
+    async with serving() as service, trio.open_nursery() as nursery:
+
+        async def meet(call: StreamCaller, message: bytes) -> None:
+            await call.send(message)
+            try:
+                seen[message] = await call.receive()
+                if message == b"bang":  # the fault was in counting, after the reply
+                    seen[message] = (await call.hung_up())[0]
+            except HungUp as end:
+                seen[message] = end.code
+
+        for call, message in [(await service.call(), message) for message in fates]:
+            nursery.start_soon(meet, call, message)
+    assert seen == fates
 
 
 async def test_a_descriptor_that_is_not_ready_after_all_is_waited_for_again() -> None:
