@@ -11,7 +11,7 @@ from service import logs
 _log = logs.get(__name__)
 
 #: How many connections are taken on at once, before the calls on the line get their turn.
-_AT_ONCE = 8
+_AT_ONCE = 3
 #: What the system says when it has no room for another connection, and how long to wait for some.
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _NO_ROOM_SECONDS = 0.1

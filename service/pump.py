@@ -8,7 +8,8 @@ caches stay warm and a peer on the same machine is woken once for many replies. 
 connection does cannot hold up another:
 
 - a connection that cannot be written waits for writability and is not read (`exchange`);
-- a turn serves at most TURN_SECONDS before other tasks run;
+- a turn serves at most TURN_SECONDS before other tasks run, and of those who hang up at once a few
+  at a time take their leave;
 - an exception of one conversation ends that conversation, in its own task.
 
 The task that carries a conversation sleeps until it is over, and its cancellation takes the
@@ -30,6 +31,8 @@ TURN_SECONDS = 0.002
 #: How many connections, and about how many bytes, are read before they are answered.
 AT_ONCE = 32
 AT_ONCE_BYTES = 65536
+#: How many conversations may wake their tasks at once when they end, to take their leave.
+ENDINGS_AT_ONCE = 3
 #: How often deadlines are looked at, in seconds; they are kept to within this.
 SWEEP_SECONDS = 0.25
 
@@ -40,6 +43,7 @@ class Pump:
     def __init__(self) -> None:
         self.epoll = select.epoll()
         self.exchanges: dict[int, Exchange] = {}  # by their descriptors
+        self.leaving = trio.Semaphore(ENDINGS_AT_ONCE)
         self._buffer = bytearray(READ_BYTES)  # what was read last
         self._inbox: Inbox = []
         self._outbox: Outbox = []
@@ -117,6 +121,9 @@ class PumpedLink(StreamLink):
         self._pump.exchanges[exchange.descriptor] = exchange
         try:
             await exchange.finished.wait()
+            # So that a crowd that hangs up at once does not hold up those who stay.
+            async with self._pump.leaving:
+                pass
         finally:
             del self._pump.exchanges[exchange.descriptor]
             self.unsent = exchange.leave()

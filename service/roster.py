@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 import trio
 
+#: How many calls are ended before health, metrics and the other calls get their turn.
+_DISMISSED_AT_ONCE = 8
+
 
 class Roster:
     """The calls of one service, at most `max_sessions` at a time.
@@ -53,10 +56,12 @@ class Roster:
             if not self._calls:
                 self._empty.set()
 
-    def dismiss(self) -> None:
-        """End every call that is still on the line."""
-        for scope in self._calls:
+    async def dismiss(self) -> None:
+        """End every call that is still on the line, some at each wake-up of the event loop."""
+        for number, scope in enumerate(list(self._calls)):
             scope.cancel()
+            if number % _DISMISSED_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
 
     async def wait_empty(self) -> None:
         """Return when nobody is on the line; meant for when no call is admitted any more."""

@@ -42,11 +42,12 @@ _log = logs.get(__name__)
 
 #: How many clients the kernel may hold ready for us; a reconnect storm comes all at once.
 _BACKLOG = 4096
-#: By default the collector runs at each 700 new objects, which is every two or three upgrades, and
-#: was about a third of their time. Frames and ended calls leave it nothing; what HTTP requests do
-#: is little, and found soon enough.
-_GC_THRESHOLDS = (10_000, 50, 100)
-_LAG_SAMPLE_SECONDS = 0.1
+#: What the collector looks at costs up to 0.5 us an object, and a new call has some 300 of them:
+#: few at a time, so that it never holds up the loop for more than a few milliseconds, and the old
+#: ones, which by default were a third of a storm's time, hardly ever. Frames and ended calls leave
+#: it nothing; what HTTP requests do is little, and found while it is young.
+_GC_THRESHOLDS = (1000, 3, 1000)
+_LAG_SAMPLE_SECONDS = 0.025
 
 
 async def serve(
@@ -129,7 +130,7 @@ async def _until_drained(
             in_full = True
             nursery.cancel_scope.cancel()
         roster.draining, roster.accepting = True, False
-        roster.dismiss()
+        await roster.dismiss()
         with trio.move_on_after(CLOSE_SECONDS + 0.5):
             await roster.wait_empty()
     return in_full

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from service.link import Message
-from service.pump import Pump, PumpedLink
+from service.pump import ENDINGS_AT_ONCE, Pump, PumpedLink
 from service.session import Session
 from tests.callers import (
     House,
@@ -159,7 +159,7 @@ async def test_replies_that_wait_are_written_before_the_close_frame() -> None:
 async def test_a_cancelled_call_leaves_the_pump_and_its_descriptor() -> None:
     async with calling("pump") as (caller, house):
         await caller.ask(b"hi")
-        house.roster.dismiss()
+        await house.roster.dismiss()
         assert (await caller.hung_up())[0] == 1001
 
 
@@ -216,6 +216,39 @@ async def test_calls_that_are_served_in_one_turn_have_each_their_own_fate(
         for call, message in [(await service.call(), message) for message in fates]:
             nursery.start_soon(meet, call, message)
     assert seen == fates
+
+
+async def test_of_a_crowd_that_hangs_up_at_once_a_few_at_a_time_leave() -> None:
+    house, pump, crowd = House(), Pump(), 30
+    left_at_once = []
+
+    class Watch(trio.abc.Instrument):
+        def __init__(self) -> None:
+            self.before = house.roster.active
+
+        def after_io_wait(self, timeout: float) -> None:
+            self.before = house.roster.active
+
+        def before_io_wait(self, timeout: float) -> None:
+            left_at_once.append(self.before - house.roster.active)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pump.run)
+        callers = []
+        for _ in range(crowd):
+            ours, theirs = await tcp_pair()
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+            nursery.start_soon(run_call, house, PumpedLink(pump, ours, stream, 100, 10, 20, 20))
+            callers.append(theirs)
+        while len(pump.exchanges) < crowd:
+            await trio.lowlevel.checkpoint()
+        trio.lowlevel.add_instrument(Watch())
+        for caller in callers:
+            caller.socket.close()  # at once: to close a stream is to wait
+        while sum(left_at_once) < crowd:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert max(left_at_once) <= ENDINGS_AT_ONCE
 
 
 async def test_a_descriptor_that_is_not_ready_after_all_is_waited_for_again() -> None:

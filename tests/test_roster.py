@@ -1,5 +1,8 @@
 """Admission, readiness, and the wait for the last call."""
 
+from contextlib import ExitStack
+from itertools import pairwise
+
 import trio
 import trio.testing
 
@@ -46,9 +49,14 @@ async def test_nobody_on_the_line_is_no_wait() -> None:
     await Roster(1).wait_empty()
 
 
-async def test_dismissal_cancels_every_calls_scope() -> None:
-    roster = Roster(2)
-    with roster.call() as first, roster.call() as second:
-        roster.dismiss()
-        assert first.cancel_called
-        assert second.cancel_called
+async def test_dismissal_cancels_every_calls_scope_some_at_a_time() -> None:
+    roster = Roster(100)
+    with ExitStack() as calls:
+        scopes = [calls.enter_context(roster.call()) for _ in range(100)]
+        cancelled = [0]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(roster.dismiss)
+            while cancelled[-1] < len(scopes):
+                await trio.lowlevel.checkpoint()
+                cancelled.append(sum(scope.cancel_called for scope in scopes))
+    assert 0 < max(after - before for before, after in pairwise(cancelled)) <= 2 * 8
