@@ -54,6 +54,27 @@ def test_an_exception_is_one_line(
     assert "broken" in json.dumps(line["exception"])
 
 
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_an_exception_shows_no_values(
+    capsys: pytest.CaptureFixture[str],
+    set_up_logs: SetUp,
+    form: str,
+) -> None:
+    """What a function was given may be a token or somebody's audio."""
+
+    def fail(token: str) -> None:
+        raise ValueError(len(token))
+
+    set_up_logs("info", form)
+    try:
+        fail("s3" + "cret")
+    except ValueError:
+        logs.get("service.test").exception("failed")
+    shown = capsys.readouterr().err
+    assert "ValueError" in shown
+    assert "s3cret" not in shown
+
+
 def test_columns_for_people(
     capsys: pytest.CaptureFixture[str],
     set_up_logs: SetUp,
