@@ -10,6 +10,7 @@ from typing import Any
 import trio
 from quart import Response, Websocket, jsonify, request, websocket
 from quart.asgi import ASGIWebsocketConnection
+from quart.ctx import WebsocketContext
 from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
@@ -151,6 +152,9 @@ class _App(QuartTrio):
             default_method=request.method,
             query_args=request.query_string.decode(),
         )
+
+    async def preprocess_websocket(self, websocket_context: WebsocketContext | None = None) -> None:
+        """Do nothing: Quart looks for hooks that are to come before an upgrade; here are none."""
 
 
 class _Refused(Exception):  # noqa: N818

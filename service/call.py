@@ -51,41 +51,42 @@ async def audio(
     `idle_seconds` and `scope` are as for `hold`.
     """
     began = trio.current_time()
-    with structlog.contextvars.bound_contextvars(session=call_id):
-        # The id besides, because frames are traced from the pump's task, not from this one.
-        about = {
-            "session": call_id,
-            "peer": peer,
-            "codec": parameters.codec,
-            "encoding": parameters.encoding,
-            "reply": parameters.reply,
-        }
-        if logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
-            session.trace = lambda size: _log.debug("frame", bytes=size, **about)
-        _log.info("session_started", sample_rate=parameters.sample_rate, **about)
-        ending = DRAINED
-        try:
-            ending = await hold(link, session, idle_seconds, scope)
-        finally:
-            seconds = trio.current_time() - began
-            tally.sessions[ending.outcome] += 1
-            tally.session_seconds.add(seconds)
-            if ending.peer_code is not None:
-                tally.peer_closes[close_code(ending.peer_code)] += 1
-            if ending.rejection is not None:
-                tally.frames_rejected[ending.rejection] += 1
-            _log.info(
-                "session_ended",
-                **about,
-                outcome=ending.outcome,
-                code=ending.code if ending.peer_code is None else ending.peer_code,
-                reason=ending.reason,
-                frames=session.frames,
-                bytes=session.bytes,
-                smallest=session.smallest,
-                largest=session.largest,
-                seconds=round(seconds, 3),
-            )
+    # For good, as the task carries nothing after this call.
+    structlog.contextvars.bind_contextvars(session=call_id)
+    # The id besides, because frames are traced from the pump's task, not from this one.
+    about = {
+        "session": call_id,
+        "peer": peer,
+        "codec": parameters.codec,
+        "encoding": parameters.encoding,
+        "reply": parameters.reply,
+    }
+    if logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
+        session.trace = lambda size: _log.debug("frame", bytes=size, **about)
+    _log.info("session_started", sample_rate=parameters.sample_rate, **about)
+    ending = DRAINED
+    try:
+        ending = await hold(link, session, idle_seconds, scope)
+    finally:
+        seconds = trio.current_time() - began
+        tally.sessions[ending.outcome] += 1
+        tally.session_seconds.add(seconds)
+        if ending.peer_code is not None:
+            tally.peer_closes[close_code(ending.peer_code)] += 1
+        if ending.rejection is not None:
+            tally.frames_rejected[ending.rejection] += 1
+        _log.info(
+            "session_ended",
+            **about,
+            outcome=ending.outcome,
+            code=ending.code if ending.peer_code is None else ending.peer_code,
+            reason=ending.reason,
+            frames=session.frames,
+            bytes=session.bytes,
+            smallest=session.smallest,
+            largest=session.largest,
+            seconds=round(seconds, 3),
+        )
 
 
 async def hold(
