@@ -14,10 +14,9 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
 
 from harness.generator import FAULTS, Cores, Generator, GeneratorError, Report
+from harness.scrape import metrics
 from harness.servers import OURS, Pool, Server, ServerError
 from rich.console import Console
 
@@ -53,18 +52,6 @@ class Sample:
             f"{self.seconds:6.0f} s  {self.rss_mib:7.1f} MiB  "
             f"{self.files:5} files  {self.sessions:5.0f} sessions"
         )
-
-
-def metrics(port: int) -> dict[str, float]:
-    """Return the value of each series on /metrics."""
-    opener = build_opener(ProxyHandler({}))
-    try:
-        with opener.open(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            lines: list[str] = answer.read().decode().splitlines()
-    except (URLError, TimeoutError) as error:
-        raise ServerError(f"/metrics does not answer: {error}") from None
-    series = (line.rpartition(" ") for line in lines if not line.startswith("#"))
-    return {name: float(value) for name, _, value in series}
 
 
 def watch(

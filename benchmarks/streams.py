@@ -1,6 +1,6 @@
 """Compare WebSocket echo servers under audio load, all in one run on one machine.
 
-    python benchmarks/streams.py              every measurement; about ten minutes
+    python benchmarks/streams.py              every measurement; about a quarter of an hour
     python benchmarks/streams.py --quick      a shorter look, not for quoting
     python benchmarks/streams.py --only echo,storm --servers rt-audio,fastapi --plot streams.png
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from harness.generator import Generator, Report
+from harness.scrape import Lag, metrics
 from harness.servers import CEILING, FASTAPI, MAIN, OURS, Kind, Pool, Server, ServerError
 
 Once = Callable[[Server, Kind], Report]
@@ -16,9 +17,11 @@ class Pace:
     """How long everything takes: the full run's figures may be quoted, the quick run's may not."""
 
     rounds: int
+    short_rounds: int  # of what is over soon: closed loops and storms
     echo: float  # seconds of each closed-loop run
     probe: float  # seconds of each open-loop run in the search for the most streams
     latency: float  # seconds of each open-loop run at a fixed load
+    lag: float  # seconds under load while the event loop's lag is counted
     probes: int  # open-loop runs in the first search; later rounds start from its answer
     sessions: int  # open sessions at the end of the memory measurement
     sizes: tuple[int, ...] = (320, 160, 960)
@@ -26,9 +29,20 @@ class Pace:
     storm: int = 1000
 
 
-FULL = Pace(rounds=3, echo=1.2, probe=1.5, latency=2.0, probes=6, sessions=2000)
+FULL = Pace(
+    rounds=3, short_rounds=9, echo=0.5, probe=1.5, latency=2.0, lag=5.0, probes=6, sessions=2000
+)
 QUICK = Pace(
-    rounds=1, echo=0.4, probe=0.6, latency=0.8, probes=4, sessions=600, loads=(100, 400), storm=500
+    rounds=1,
+    short_rounds=3,
+    echo=0.3,
+    probe=0.6,
+    latency=0.8,
+    lag=2.0,
+    probes=4,
+    sessions=600,
+    loads=(100, 400),
+    storm=500,
 )
 
 
@@ -42,6 +56,10 @@ class Column:
     scale: float = 1
 
 
+#: The median of the rounds' ratios, which is steadier than the ratio of two medians.
+VERSUS = Column("this service / it", "versus", "{:.2f}x")
+
+
 @dataclass
 class Table:
     """One measurement's outcome: medians by row title, and notes on what they mean."""
@@ -49,6 +67,7 @@ class Table:
     name: str
     title: str
     columns: list[Column]
+    versus: str | None = None  # the figure by which rows are compared with this service
     rows: dict[str, Report] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -64,11 +83,15 @@ class Bench:
     progress: Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
     def interleave(
-        self, table: Table, kinds: list[Kind], once: Once, *, fresh: bool = False
+        self, table: Table, kinds: list[Kind], once: Once, *, rounds: int = 0, fresh: bool = False
     ) -> Table:
-        """Measure each kind once a round, round after round; each figure is its rounds' median."""
+        """Measure each kind once a round, round after round; each figure is its rounds' median.
+
+        Every second round goes backwards, so that a machine that slows down favours nobody.
+        """
+        rounds = rounds or self.pace.rounds
         samples: dict[str, list[Report]] = {kind.title: [] for kind in kinds}
-        steps = kinds * self.pace.rounds
+        steps = [kind for number in range(rounds) for kind in kinds[:: (-1) ** number]]
         for step, kind in enumerate(steps):
             self.progress(f"{table.name}: {kind.title}", step, len(steps))
             try:
@@ -78,7 +101,7 @@ class Bench:
                 table.notes.append(str(error))
         for title, reports in samples.items():
             if reports:
-                table.rows[title] = _medians(reports)
+                table.rows[title] = _medians(reports) | _compared(table, samples, title)
         _warn(table)
         return table
 
@@ -107,6 +130,18 @@ def _medians(reports: list[Report]) -> Report:
     return medians
 
 
+def _compared(table: Table, samples: dict[str, list[Report]], title: str) -> Report:
+    """Return how much better this service was than a row's server, round by round, in the median.
+
+    Two runs of one round are half a minute apart at most, and the machine's speed drifts.
+    """
+    ours, theirs = samples.get(OURS.title, []), samples[title]
+    if table.versus is None or title == OURS.title or len(ours) != len(theirs):
+        return {}
+    ratios = [a[table.versus] / b[table.versus] for a, b in zip(ours, theirs, strict=True)]
+    return {VERSUS.key: statistics.median(ratios)}
+
+
 def _warn(table: Table) -> None:
     """Say where a figure is not what it seems: faults, a generator at its limit, a busy machine."""
     for title, row in table.rows.items():
@@ -129,6 +164,7 @@ ECHOES = [
     Column("echoes/s", "rate"),
     Column("per CPU second", "per_core"),
 ]
+LAG_MS = 10.0
 LATE = "late_p99_us"  # how far behind its own schedule the generator sent
 CORES = [
     Column("server core", "server_core", "{:.0%}"),
@@ -141,10 +177,11 @@ def echo(bench: Bench, size: int) -> Table:
     table = Table(
         f"echo {size}",
         f"Echoes a second, {size}-byte frames, 50 connections",
-        [*ECHOES, *CORES],
+        [*ECHOES, VERSUS, *CORES],
+        versus="rate",
     )
     kinds = [kind.sized(size) for kind in bench.kinds if size == 320 or kind in MAIN]
-    return bench.interleave(table, kinds, _closed_loop(bench))
+    return bench.interleave(table, kinds, _closed_loop(bench), rounds=bench.pace.short_rounds)
 
 
 def _closed_loop(bench: Bench) -> Once:
@@ -277,12 +314,14 @@ def storm(bench: Bench) -> Table:
     table = Table(
         "storm",
         f"Reconnect storm: {bench.pace.storm:,} clients connect and upgrade at once",
-        [Column("upgrades/s", "rate"), Column("refused", "refused"), *CORES],
+        [Column("upgrades/s", "rate"), VERSUS, Column("refused", "refused"), *CORES],
+        versus="rate",
     )
     return bench.interleave(
         table,
         bench.kinds,
         lambda server, kind: bench.load(server, kind, "storm", conns=bench.pace.storm, seconds=15),
+        rounds=bench.pace.short_rounds,
     )
 
 
@@ -301,6 +340,40 @@ def tls(bench: Bench) -> Table:
         return table
     kinds = [dataclasses.replace(k, tls=True) for k in bench.kinds if k in (OURS, FASTAPI)]
     return bench.interleave(table, kinds, _closed_loop(bench))
+
+
+def lag(bench: Bench) -> Table:
+    """Read from /metrics how late this service's event loop was at full load."""
+    few, many, crowd = 50, 10 * 50, bench.pace.storm
+    table = Table(
+        "lag",
+        "This service: event loop lag at full load, from its own histogram",
+        [
+            Column("samples", "samples"),
+            Column("p99 within ms", "p99_ms", "{:g}"),
+            Column(f"beyond {LAG_MS:g} ms", "beyond", "{:.1%}"),
+            *CORES,
+        ],
+    )
+    if OURS not in bench.kinds:
+        table.notes.append("skipped: the service does not run here")
+        return table
+    loads: dict[str, tuple[str, dict[str, float]]] = {
+        f"closed loop, {few} connections": ("echo", {"conns": few}),
+        f"closed loop, {many} connections": ("echo", {"conns": many}),
+        f"{bench.pace.loads[-1]} real-time streams": ("streams", {"conns": bench.pace.loads[-1]}),
+        f"storm: {crowd:,} connect, upgrade, hang up at once": ("storm", {"conns": crowd}),
+    }
+
+    def once(server: Server, kind: Kind) -> Report:
+        mode, options = loads[kind.title]
+        before = metrics(server.port)
+        run = bench.load(server, kind, mode, seconds=bench.pace.lag, **options)
+        late = Lag.between(before, metrics(server.port))
+        return run | {"samples": late.samples, "p99_ms": late.p99_ms, "beyond": late.over(LAG_MS)}
+
+    kinds = [dataclasses.replace(OURS, title=title) for title in loads]
+    return bench.interleave(table, kinds, once)
 
 
 def codecs(bench: Bench) -> Table:
@@ -337,5 +410,6 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Table]]] = {
     "memory": lambda bench: [memory(bench)],
     "storm": lambda bench: [storm(bench)],
     "tls": lambda bench: [tls(bench)],
+    "lag": lambda bench: [lag(bench)],
     "codecs": lambda bench: [codecs(bench)],
 }
