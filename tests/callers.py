@@ -339,7 +339,7 @@ class Service:
         """Return a new connection on which the service has answered 101."""
         stream = await self.connect()
         await stream.send_all(upgrade_request(f"{path}?{query}"))
-        head = await read_head(stream)
+        head = await read_head(stream, at_once=4096)  # the service does not speak first
         assert head.startswith(b"HTTP/1.1 101 "), head
         return stream
 
@@ -391,11 +391,14 @@ def upgrade_request(target: str, extra: str = "") -> bytes:
     ).encode()
 
 
-async def read_head(stream: trio.abc.Stream) -> bytes:
-    """Return an answer's head, up to its empty line; there must be nothing behind it."""
+async def read_head(stream: trio.abc.Stream, at_once: int = 1) -> bytes:
+    """Return an answer's head, up to its empty line, and leave what is behind it unread.
+
+    `at_once` is how many bytes to read where nothing can be behind it.
+    """
     head = b""
     while not head.endswith(b"\r\n\r\n"):
-        data = await stream.receive_some(1)
+        data = await stream.receive_some(at_once)
         if not data:
             break
         head += data
