@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo install format lint check bench clean
+.PHONY: help run test integration demo install format lint check bench clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -30,8 +30,14 @@ install: $(VENV)/run.stamp ## make .venv and install the service there
 run: $(VENV)/run.stamp ## serve on 0.0.0.0:8001
 	$(BIN)/rt-audio serve
 
-test: $(VENV)/test.stamp ## run the whole test suite, with branch coverage
-	$(BIN)/pytest --numprocesses=3 --dist=loadgroup --cov --cov-report=term
+# Several processes, as many tests wait; by file, since a file's tests share what it starts.
+PYTEST := $(BIN)/pytest --numprocesses=3 --dist=loadfile
+
+test: $(VENV)/test.stamp ## run the test suite, with branch coverage
+	$(PYTEST) -m 'not integration' --cov --cov-report=term
+
+integration: $(VENV)/test.stamp ## run the tests with Chromium, Prometheus, HAProxy, docker-compose
+	$(PYTEST) -m integration
 
 demo: $(VENV)/run.stamp ## start the service, stream speech through it, show what moved
 	$(BIN)/python benchmarks/demo.py

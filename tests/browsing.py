@@ -21,10 +21,7 @@ from tests.test_cli import Served
 
 #: Chromium without its own windows and pages, which take longer to start than a test lasts.
 CHROMIUM = shutil.which("chromium-headless-shell")
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None,
-    reason="needs Chromium: apt-get install chromium-headless-shell (.ci/run does)",
-)
+needs_chromium = pytest.mark.integration("chromium-headless-shell", "chromium-headless-shell")
 #: A name for loopback that is no secure context, as a service elsewhere in the network is none.
 INSECURE_HOST = "console.test"
 SCREENSHOTS = Path(__file__).parent / ".screenshots"

@@ -1,6 +1,7 @@
 """Fixtures that more than one file of tests needs."""
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,6 +11,15 @@ from trio.testing import memory_stream_pair
 
 from service import dial, logs
 from tests.strangers import Service, Use
+
+
+@pytest.hookimpl(tryfirst=True)  # before any fixture starts what is not there
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test marked as `integration` where the program that it is with is missing."""
+    for mark in item.iter_markers("integration"):
+        program, package = mark.args
+        if shutil.which(program) is None:
+            pytest.skip(f"needs {program}: apt-get install {package} (.ci/run does)")
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from tests.browsing import (
 )
 from tests.test_cli import SPEECH, Served, serving
 
-pytestmark = [needs_chromium, pytest.mark.xdist_group("console")]
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")

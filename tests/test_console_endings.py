@@ -19,7 +19,7 @@ from tests.browsing import (
 )
 from tests.test_cli import Served, serving
 
-pytestmark = [needs_chromium, pytest.mark.xdist_group("console_endings")]
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")

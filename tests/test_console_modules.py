@@ -11,7 +11,7 @@ from service.codec.tables import ALAW, ULAW, Law
 from tests.browsing import address, browsing, chromium, needs_chromium
 from tests.test_cli import serving
 
-pytestmark = [needs_chromium, pytest.mark.xdist_group("console_modules")]
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,7 @@ PROMETHEUS = DEPLOY / "prometheus"
 #: Debian's package has both; its older version is the stricter judge of what we ship.
 SERVER, PROMTOOL = Path("/usr/bin/prometheus"), Path("/usr/bin/promtool")
 
-needs_prometheus = pytest.mark.skipif(
-    not SERVER.exists() or not PROMTOOL.exists(),
-    reason="needs Prometheus: apt-get install --no-install-recommends prometheus",
-)
+needs_prometheus = pytest.mark.integration("/usr/bin/promtool", "prometheus")
 
 
 class Metric(NamedTuple):

@@ -1,7 +1,6 @@
 """compose.yaml, without an engine: right by Compose, and each part agrees with what it starts."""
 
 import re
-import shutil
 import subprocess
 from pathlib import PurePosixPath
 from typing import Any
@@ -31,10 +30,7 @@ def ports(name: str) -> tuple[str, int, int]:
     return address, int(outside), int(inside)
 
 
-@pytest.mark.skipif(
-    shutil.which("docker-compose") is None,
-    reason="needs docker-compose: apt-get install --no-install-recommends docker-compose",
-)
+@pytest.mark.integration("docker-compose", "docker-compose")
 def test_compose_takes_it() -> None:
     command = ["docker-compose", "--file", "compose.yaml", "config", "--quiet"]
     done = subprocess.run(command, cwd=DEPLOY, capture_output=True, text=True, check=False)

@@ -15,7 +15,7 @@ from tests.callers import Service, upgrade_request
 from tests.deploy.running import DEADLINE_SECONDS, Prometheus, Served, load, served, until
 from tests.deploy.shipped import metrics, needs_prometheus, queries, rules
 
-pytestmark = [needs_prometheus, pytest.mark.xdist_group("prometheus")]
+pytestmark = needs_prometheus
 
 #: The jobs, each with its service: one is well, each of the others has its trouble caused. They
 #: are named as the operator would name them, which the rules must know.

@@ -1,7 +1,6 @@
 """A roll-out behind a real HAProxy: the benchmark's short run, by what it counts, never by time."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("haproxy") is None and not Path("/usr/sbin/haproxy").exists(),
-    reason="there is no HAProxy here; in Debian: apt-get install haproxy",
-)
+pytestmark = pytest.mark.integration("haproxy", "haproxy")
 
 
 def test_two_instances_are_replaced_and_no_call_is_dropped(tmp_path: Path) -> None:
