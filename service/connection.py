@@ -35,6 +35,7 @@ from hypercorn.typing import (
 from service import logs
 from service.handshake import Handshake, asks_for_websocket, could_be_head, head_end
 from service.link import READ_BYTES, AsgiSend, Link
+from service.tls import TlsStream
 
 _log = logs.get(__name__)
 
@@ -50,15 +51,12 @@ class Shared:
     config: Config
     context: WorkerContext
     send_seconds: float
-    make_link: Callable[[trio.abc.Stream, socket.socket | None], Link]
+    make_link: Callable[[trio.abc.Stream, socket.socket], Link]
     tls: ssl.SSLContext | None
     connections: "set[Connection]" = field(default_factory=set)
 
 
 _FORBIDDEN: WebsocketCloseEvent = {"type": "websocket.close", "code": 1000, "reason": None}
-
-
-Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 class _Http1(H11Protocol):
@@ -78,16 +76,16 @@ class Connection:
     def __init__(self, shared: Shared, transport: socket.socket) -> None:
         self._shared = shared
         self._socket = transport
-        self._stream: Stream = trio.SocketStream(trio.socket.from_stdlib_socket(transport))
-        if shared.tls is not None:
-            self._stream = trio.SSLStream(
-                self._stream, shared.tls, server_side=True, https_compatible=True
-            )
+        self._stream: trio.SocketStream | TlsStream
+        if shared.tls is None:
+            self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(transport))
+        else:
+            self._stream = TlsStream(transport, shared.tls)
         self._idle_until = trio.current_time() + shared.config.keep_alive_timeout
         self._reading: trio.CancelScope | None = None
         self._requests: TaskGroup | None = None
         self._http: _Http1 | None = None
-        self._new = shared.tls is None
+        self._new = True
         self._early = b""  # what a peer sent behind its request to upgrade, ahead of the answer
 
     async def run(self) -> None:
@@ -99,7 +97,6 @@ class Connection:
             _log.exception("connection_failed")
         finally:
             self._shared.connections.discard(self)
-            # At once, over TLS too, since it is https_compatible.
             await self._stream.aclose()
 
     def retire(self) -> None:
@@ -114,8 +111,7 @@ class Connection:
         """
         if self._early:
             return None
-        plain = self._socket if self._shared.tls is None else None
-        return self._shared.make_link(self._stream, plain)
+        return self._shared.make_link(self._stream, self._socket)
 
     async def spawn_app(
         self, app: AppWrapper, config: Config, scope: Scope, send: AsgiSend
@@ -133,7 +129,7 @@ class Connection:
         return await requests.spawn_app(app, config, scope, send)
 
     async def _serve(self) -> None:
-        if isinstance(self._stream, trio.SSLStream):
+        if isinstance(self._stream, TlsStream):
             with trio.move_on_after(_TLS_HANDSHAKE_SECONDS) as handshake:
                 try:
                     await self._stream.do_handshake()
@@ -141,6 +137,7 @@ class Connection:
                     return
             if handshake.cancelled_caught:
                 return
+            self._socket = self._stream.transport
         try:
             self._ends = self._socket.getpeername()[:2], self._socket.getsockname()[:2]
         except OSError:  # gone before it was looked at
@@ -230,9 +227,8 @@ class Connection:
 
     async def _write_now(self, data: bytes) -> None:
         """Write an answer to an upgrade; there is room for it mostly, and Trio need not wait."""
-        if self._shared.tls is None:
-            with suppress(OSError):
-                data = data[self._socket.send(data) :]
+        with suppress(OSError):
+            data = data[self._socket.send(data) :]
         if data:
             await self._written_in_time(data)
 

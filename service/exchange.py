@@ -6,6 +6,7 @@ send deadline ends it as stuck.
 
 import select
 import socket
+import ssl
 from collections import deque
 from time import perf_counter
 
@@ -15,6 +16,8 @@ from service.ending import ABORTED, STUCK, Ending, idle
 from service.link import Conversation, Message, StreamLink
 from service.wire import PING, frame
 
+#: What a socket raises, plain or with TLS, that would have to wait.
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 #: How many replies are gathered before they are written, in bytes.
 GATHER_BYTES = 16384
 
@@ -74,7 +77,7 @@ class Exchange:
                 return 0
             try:
                 size = self._socket.recv_into(buffer)
-            except BlockingIOError:
+            except _NOT_NOW:
                 return 0
             except OSError:
                 size = 0
@@ -180,7 +183,7 @@ class Exchange:
         """Write what the socket takes, keep the rest; return whether nothing is left."""
         try:
             sent = self._socket.send(data)
-        except BlockingIOError:
+        except _NOT_NOW:
             sent = 0
         except OSError:
             self._end(ABORTED)

@@ -97,7 +97,7 @@ class Pump:
 
 
 class PumpedLink(StreamLink):
-    """A link over plain TCP whose conversation is carried by the pump.
+    """A link over TCP, plain or with TLS, whose conversation is carried by the pump.
 
     `transport` is the socket in the stream: Trio's own only offers calls to be awaited.
     """

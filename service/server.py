@@ -62,7 +62,7 @@ async def serve(
     roster = Roster(settings.max_sessions)
     tally = Tally(codec.available(), codec.LAWS)
     metrics = Metrics(roster, tally, {name: name in codec.available() for name in codec.ORDER})
-    # Elsewhere, as over TLS, each session reads its own stream.
+    # Elsewhere each session reads its own stream.
     pump = Pump() if sys.platform == "linux" else None
     shared = Shared(
         app=ASGIWrapper(create_app(settings, roster, tally, access, metrics)),
@@ -146,17 +146,17 @@ async def _let_finish(settings: Settings, roster: Roster, *, at_once: bool) -> N
 
 
 def _make_link(
-    settings: Settings, pump: Pump | None, stream: trio.abc.Stream, plain: socket.socket | None
+    settings: Settings, pump: Pump | None, stream: trio.abc.Stream, transport: socket.socket
 ) -> Link:
-    """Return the link for an upgraded stream: the pump's for a plain socket, else its own."""
+    """Return the link for an upgraded stream: the pump's, or where there is none its own."""
     limits = (
         settings.max_frame_bytes,
         settings.send_timeout_seconds,
         settings.ping_seconds,
         settings.pong_seconds,
     )
-    if pump is not None and plain is not None:
-        return PumpedLink(pump, plain, stream, *limits)
+    if pump is not None:
+        return PumpedLink(pump, transport, stream, *limits)
     return StreamLink(stream, *limits)
 
 

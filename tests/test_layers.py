@@ -17,7 +17,7 @@ ROWS = [
     {"accept", "pump", "access", "roster"},
     {"exchange"},
     {"link", "session"},
-    {"handshake", "wire", "tally", "config"},
+    {"handshake", "wire", "tally", "tls", "config"},
     {"ending", "logs", "codec"},
 ]
 HOMES = {

@@ -5,6 +5,7 @@ import os
 
 import pytest
 import trio
+from websockets.frames import Frame, Opcode
 
 from service.link import Message
 from service.pump import ENDINGS_AT_ONCE, Pump, PumpedLink
@@ -21,6 +22,8 @@ from tests.callers import (
 )
 
 FRAME = bytes(320)
+
+over_tcp_and_tls = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 
 
 async def echoes(call: StreamCaller, frames: int) -> None:
@@ -118,10 +121,11 @@ async def drain(stream: trio.abc.Stream) -> None:
         pass
 
 
-async def test_replies_that_wait_are_written_in_order_once_the_peer_reads() -> None:
+@over_tcp_and_tls
+async def test_replies_that_wait_are_written_in_order_once_the_peer_reads(tls: bool) -> None:
     """The socket is full in the middle of a read's many messages; nothing is lost or doubled."""
     frames = [number.to_bytes(2) * 15_000 for number in range(500)]
-    async with serving() as service:
+    async with serving(tls=tls) as service:
         call = await service.call()
         async with trio.open_nursery() as nursery:
 
@@ -136,24 +140,30 @@ async def test_replies_that_wait_are_written_in_order_once_the_peer_reads() -> N
         assert await service.metric("rt_audio_frame_turnaround_seconds_count") == len(frames)
 
 
-async def test_replies_that_wait_are_written_before_the_close_frame() -> None:
-    async with serving(drain_seconds=0) as service:
+@over_tcp_and_tls
+async def test_replies_that_wait_are_written_before_the_close_frame(tls: bool) -> None:
+    async with serving(tls=tls, drain_seconds=0) as service:
         call = await service.call()
-        sent = 0
-        with trio.move_on_after(0.3):
-            while True:
-                await call.send(bytes(1 << 16))
-                sent += 1
-        terminate()
-        replies, code = 0, None
-        while code is None:
-            try:
-                assert len(await call.receive()) == 1 << 16
-                replies += 1
-            except HungUp as end:
-                code = end.code
-        assert code == 1001
-        assert 0 < replies <= sent + 1
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def send() -> None:
+                while call.protocol.close_rcvd is None:
+                    await call.send(bytes(1 << 16))
+
+            with trio.move_on_after(0.3):  # until neither side can write any more
+                await trio.sleep_forever()
+            terminate()
+            while call.protocol.close_rcvd is None:  # not `receive`, which would answer it
+                call.protocol.receive_data(bytes(await call.stream.receive_some()))
+            nursery.cancel_scope.cancel()
+        *replies, close = [
+            each for each in call.protocol.events_received() if isinstance(each, Frame)
+        ]
+        assert close.opcode is Opcode.CLOSE
+        assert call.protocol.close_rcvd.code == 1001
+        assert replies
+        assert {(reply.opcode, len(reply.data)) for reply in replies} == {(Opcode.BINARY, 1 << 16)}
 
 
 async def test_a_cancelled_call_leaves_the_pump_and_its_descriptor() -> None:

@@ -330,7 +330,8 @@ def tls(bench: Bench) -> Table:
     table = Table(
         "tls",
         "Echoes a second over TLS, 320-byte frames, 50 connections",
-        [*ECHOES, *CORES],
+        [*ECHOES, VERSUS, *CORES],
+        versus="rate",
     )
     if not bench.generator.tls:
         table.notes.append("skipped, generator built without TLS: apt-get install libssl-dev")
@@ -339,7 +340,7 @@ def tls(bench: Bench) -> Table:
         table.notes.append("skipped, no certificate: pip install trustme")
         return table
     kinds = [dataclasses.replace(k, tls=True) for k in bench.kinds if k in (OURS, FASTAPI)]
-    return bench.interleave(table, kinds, _closed_loop(bench))
+    return bench.interleave(table, kinds, _closed_loop(bench), rounds=bench.pace.short_rounds)
 
 
 def lag(bench: Bench) -> Table:
