@@ -17,7 +17,7 @@ class Pace:
     """How long everything takes: the full run's figures may be quoted, the quick run's may not."""
 
     rounds: int
-    short_rounds: int  # of what is over soon: closed loops and storms
+    short_rounds: int  # of what is over soon: closed loops, storms, round trips
     echo: float  # seconds of each closed-loop run
     probe: float  # seconds of each open-loop run in the search for the most streams
     latency: float  # seconds of each open-loop run at a fixed load
@@ -30,7 +30,7 @@ class Pace:
 
 
 FULL = Pace(
-    rounds=3, short_rounds=9, echo=0.5, probe=1.5, latency=2.0, lag=5.0, probes=6, sessions=2000
+    rounds=3, short_rounds=9, echo=0.5, probe=1.5, latency=0.8, lag=5.0, probes=6, sessions=2000
 )
 QUICK = Pace(
     rounds=1,
@@ -273,7 +273,7 @@ def latency(bench: Bench) -> Table:
             report[LATE] = run[LATE]
         return report
 
-    bench.interleave(table, bench.kinds, once)
+    bench.interleave(table, bench.kinds, once, rounds=bench.pace.short_rounds)
     late = [row[LATE] for row in table.rows.values() if LATE in row]
     if late:
         table.notes.append(
