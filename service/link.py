@@ -192,10 +192,13 @@ class StreamLink(Link):
                 await self.stream.send_all(data)
 
     async def close(self, ending: Ending) -> None:
-        if ending not in (ABORTED, STUCK):
-            with trio.move_on_after(CLOSE_SECONDS), suppress(trio.BrokenResourceError):
-                await self._say_goodbye(ending)
-        await self.stream.aclose()
+        try:
+            if ending not in (ABORTED, STUCK):
+                with trio.move_on_after(CLOSE_SECONDS), suppress(trio.BrokenResourceError):
+                    await self._say_goodbye(ending)
+            await self.stream.aclose()
+        finally:
+            self.wire.discard()
 
     async def _say_goodbye(self, ending: Ending) -> None:
         farewell = self.unsent + self.wire.take_replies()

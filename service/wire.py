@@ -217,6 +217,11 @@ class Wire:
         received = None if self._protocol is None else self._protocol.close_rcvd
         return None if received is None else int(received.code)
 
+    def discard(self) -> None:
+        """Let go of the protocol, whose parser refers to it; nothing may be fed any more."""
+        if self._protocol is not None:
+            self._protocol.parser.close()
+
     def _speaking(self) -> ServerProtocol:
         if self._protocol is None:
             self._protocol = ServerProtocol(state=OPEN, max_size=self.max_bytes)

@@ -11,6 +11,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from websockets.server import ServerProtocol
 
 from service.handshake import Handshake
 from service.pump import PumpedLink
@@ -170,7 +171,7 @@ async def test_a_broken_frame_gets_its_close_code_from_the_server() -> None:
 
 def parts_of_calls() -> set[int]:
     """Return the identities of what calls are made of, as far as it still exists."""
-    kinds = Handshake, Session, PumpedLink
+    kinds = Handshake, Session, PumpedLink, ServerProtocol
     return {id(each) for each in gc.get_objects() if isinstance(each, kinds)}
 
 
