@@ -21,14 +21,13 @@ from dataclasses import dataclass
 
 import trio
 from harness.generator import Cores, Generator, GeneratorError, Report
-from harness.scrape import Lag, metrics
+from harness.scrape import LAG_MS, Lag, metrics
 from harness.servers import OURS, Pool, Server, ServerError
 from rich.console import Console
 from soak import FILES_TOLERANCE, Sample, wait_for_rest
 from websockets.frames import Frame, Opcode
 
 P99_MS = 50.0
-LAG_MS = 10.0
 UPGRADE = (
     b"GET /ws/audio HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from harness.generator import Generator, Report
-from harness.scrape import Lag, metrics
+from harness.scrape import LAG_MS, Lag, metrics
 from harness.servers import CEILING, FASTAPI, MAIN, OURS, Kind, Pool, Server, ServerError
 
 Once = Callable[[Server, Kind], Report]
@@ -164,7 +164,6 @@ ECHOES = [
     Column("echoes/s", "rate"),
     Column("per CPU second", "per_core"),
 ]
-LAG_MS = 10.0
 LATE = "late_p99_us"  # how far behind its own schedule the generator sent
 CORES = [
     Column("server core", "server_core", "{:.0%}"),

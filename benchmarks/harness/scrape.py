@@ -8,6 +8,9 @@ from harness.servers import ServerError
 
 Series = dict[str, float]
 
+#: What the event loop's lag may be at full load, in ms: one of its histogram's bounds.
+LAG_MS = 10.0
+
 
 def metrics(port: int) -> Series:
     """Return the value of each series on /metrics."""
