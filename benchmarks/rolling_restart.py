@@ -26,7 +26,7 @@ from harness.callers import Habits, Stream, calling  # noqa: E402
 from harness.rollout import Balancer, Drain, Instance, balancing, missing  # noqa: E402
 from harness.servers import ServerError  # noqa: E402
 
-from service.client import percentile  # noqa: E402
+from service.client.stream import percentile  # noqa: E402
 
 
 @dataclass(frozen=True)

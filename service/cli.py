@@ -19,8 +19,8 @@ import click
 from service import __version__
 
 if TYPE_CHECKING:
-    from service.client import Report
-    from service.dial import ClientError
+    from service.client.dial import ClientError
+    from service.client.stream import Report
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -143,8 +143,9 @@ def stream(
     """Stream a 16-bit mono PCM WAV file, and print how its replies came back."""
     import trio
 
-    from service import client, wav
-    from service.dial import ClientError
+    from service.audio import wav
+    from service.client import stream as client
+    from service.client.dial import ClientError
 
     try:
         audio = wav.read(file)
@@ -167,7 +168,7 @@ def stream(
         _print(report, asked_for=codec, reconnect=reconnect)
         if out is not None:
             wav.write(out, report.audio, reply, audio.sample_rate)
-    except ClientError as error:
+    except (ClientError, wav.WavError) as error:
         raise click.ClickException(str(error)) from None
 
 

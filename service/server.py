@@ -27,16 +27,17 @@ from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
 
 from service import __version__, codec, logs
-from service.accept import accept
-from service.access import Access
-from service.app import create_app
+from service.calls.roster import Roster
 from service.config import ConfigurationError, Settings, unknown_variables
-from service.connection import Connection, Shared
-from service.link import CLOSE_SECONDS, Link, StreamLink
-from service.metrics import Metrics
-from service.pump import Pump, PumpedLink
-from service.roster import Roster
+from service.conversation import CLOSE_SECONDS, Link
+from service.net.accept import accept
+from service.net.connection import Connection, Shared
+from service.net.links import StreamLink
+from service.net.pump import Pump, PumpedLink
 from service.tally import Histogram, Tally
+from service.web.access import Access
+from service.web.app import create_app
+from service.web.metrics import Metrics
 
 _log = logs.get(__name__)
 

@@ -10,8 +10,9 @@ import structlog
 import trio
 from trio.testing import memory_stream_pair
 
-from service import dial, logs
-from tests.strangers import Service, Use
+from service import logs
+from service.client import dial
+from tests.peers.services import Service, Use
 
 
 @pytest.hookimpl(tryfirst=True)  # before any fixture starts what is not there

@@ -17,11 +17,13 @@ import trio
 from click.testing import CliRunner, Result
 
 import service.server
-from service import __version__, cli, client, codec, logs, wav
-from service.backoff import PATIENCE_SECONDS
-from service.client import ClosedError
+from service import __version__, cli, codec, logs
+from service.audio import wav
+from service.audio.wav import Audio
+from service.client import stream as client
+from service.client.backoff import PATIENCE_SECONDS
+from service.client.stream import ClosedError
 from service.config import Settings
-from service.wav import Audio
 
 ROOT = Path(__file__).parent.parent
 SPEECH = ROOT / "tests" / "data" / "speech.wav"

@@ -14,7 +14,7 @@ import trio
 
 from service.config import ConfigurationError, Settings
 from service.server import serve
-from tests.callers import Service, StreamCaller, serving, terminate, upgrade_request
+from tests.peers.callers import Service, StreamCaller, serving, terminate, upgrade_request
 
 
 async def drains(service: Service) -> None:

@@ -23,7 +23,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from tests.callers import AsgiCaller
+from tests.peers.callers import AsgiCaller
 
 
 async def test_a_cancelled_receive_loses_nothing() -> None:

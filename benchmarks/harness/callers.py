@@ -10,10 +10,10 @@ from multiprocessing.synchronize import Event
 
 import trio
 
-from service import client
-from service.client import ClosedError, SilenceError
-from service.dial import ClientError, ConnectError, RefusedError
-from service.wav import Audio
+from service.audio.wav import Audio
+from service.client import stream as client
+from service.client.dial import ClientError, ConnectError, RefusedError
+from service.client.stream import ClosedError, SilenceError
 
 SAMPLE_RATE = 8000
 #: Callers arrive over this time, in seconds.

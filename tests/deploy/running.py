@@ -18,8 +18,8 @@ from urllib.parse import urlencode
 import trio
 import yaml
 
-from service.client import Exchange
-from service.dial import Address, connection
+from service.client.dial import Address, connection
+from service.client.stream import Exchange
 from tests.deploy.shipped import PROMETHEUS, ROOT, SERVER
 
 T = TypeVar("T")

@@ -8,9 +8,9 @@ import pytest
 
 from service import __version__
 from service.config import Settings
-from tests.callers import serving
 from tests.deploy import manifests
 from tests.deploy.manifests import CLUSTERS, ROOT, Object, container, pod, the
+from tests.peers.callers import serving
 
 ALL = (*CLUSTERS, "podman")
 MIB = 1 << 20

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import trio
 
-from tests.callers import Service, upgrade_request
 from tests.deploy.running import DEADLINE_SECONDS, Prometheus, Served, load, served, until
 from tests.deploy.shipped import metrics, needs_prometheus, queries, rules
+from tests.peers.callers import Service, upgrade_request
 
 pytestmark = needs_prometheus
 

@@ -1,0 +1,1 @@
+"""Audio as data: its encodings, and WAV files."""

@@ -1,0 +1,1 @@
+"""What a call does, without a socket: terms, audio, ending."""

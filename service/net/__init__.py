@@ -1,0 +1,1 @@
+"""Sockets: it knows connections, messages and endings, and nothing of audio."""

@@ -1,0 +1,1 @@
+"""The Quart app: admission, upgrade, pages and metrics."""

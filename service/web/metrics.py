@@ -1,0 +1,140 @@
+"""Prometheus: one collector that reads the roster and the tally when it is scraped.
+
+The names are a contract; README.md has their table. Labels have a handful of values each, and
+every series is there at 0 from the start.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
+
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    exposition,
+)
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from service import __version__
+from service.calls.roster import Roster
+from service.tally import Histogram, Tally
+
+
+class Metrics:
+    """The metrics of one service, in a registry of its own unless one is given."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        tally: Tally,
+        codecs: Mapping[str, bool],
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        self.registry = CollectorRegistry() if registry is None else registry
+        self.registry.register(_ServiceCollector(roster, tally, codecs))
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Return the page and its content type: Prometheus text, or OpenMetrics if accepted."""
+        encode, content_type = exposition.choose_encoder(accept)
+        return encode(self.registry), content_type
+
+
+class _ServiceCollector(Collector):
+    def __init__(self, roster: Roster, tally: Tally, codecs: Mapping[str, bool]) -> None:
+        self._roster, self._tally, self._codecs = roster, tally, codecs
+
+    def collect(self) -> Iterator[Metric]:
+        roster, tally = self._roster, self._tally
+        yield _histogram(
+            "frame_size_bytes", "Inbound audio frames by size.", ["encoding"],
+            (((name,), histogram) for name, histogram in tally.frame_bytes.items()),
+        )  # fmt: skip
+        yield _histogram(
+            "encode_seconds", "Time to encode one frame to G.711.", ["codec", "law"],
+            tally.encode_seconds.items(),
+        )  # fmt: skip
+        yield _histogram(
+            "decode_seconds", "Time to decode one frame from G.711.", ["codec", "law"],
+            tally.decode_seconds.items(),
+        )  # fmt: skip
+        yield _histogram(
+            "frame_turnaround_seconds", "From a frame read to its reply written.", [],
+            [((), tally.turnaround_seconds)],
+        )  # fmt: skip
+        yield _counter("frames", "Audio frames.", "direction", tally.frames)
+        yield _counter(
+            "audio_seconds", "Seconds of audio, by the sessions' sample rates.", "direction",
+            tally.audio_seconds,
+        )  # fmt: skip
+        yield _gauge("sessions_active", "Sessions on the line.", roster.active)
+        yield _counter("sessions", "Sessions ended.", "outcome", tally.sessions)
+        yield _counter(
+            "peer_closes", "Sessions that the peer closed, by its close code.", "code",
+            tally.peer_closes,
+        )  # fmt: skip
+        yield _histogram(
+            "session_duration_seconds", "Duration of ended sessions.", [],
+            [((), tally.session_seconds)],
+        )  # fmt: skip
+        yield _counter(
+            "connections_refused", "Upgrades refused before a session began.", "reason",
+            tally.refused,
+        )  # fmt: skip
+        yield _counter(
+            "frames_rejected", "Messages that ended their session.", "reason",
+            tally.frames_rejected,
+        )  # fmt: skip
+        yield _histogram(
+            "event_loop_lag_seconds", "How late the event loop wakes a sleeper.", [],
+            [((), tally.loop_lag_seconds)],
+        )  # fmt: skip
+        yield _counter(
+            "codec_fallbacks", "Sessions that got this codec though they asked for another.",
+            "codec", tally.codec_fallbacks,
+        )  # fmt: skip
+        yield _gauge("draining", "1 while the service is going away.", roster.draining)
+        yield _gauge("max_sessions", "The most sessions at a time.", roster.max_sessions)
+        available = GaugeMetricFamily(
+            "rt_audio_codec_available", "1 if this interpreter has the codec.", labels=["codec"]
+        )
+        for name, here in self._codecs.items():
+            available.add_metric([name], here)
+        yield available
+        yield InfoMetricFamily("rt_audio_build", "What is running.", value={"version": __version__})
+
+
+def _gauge(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"rt_audio_{name}", documentation, value=value)
+
+
+def _counter(name: str, documentation: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(f"rt_audio_{name}", documentation, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _histogram(
+    name: str,
+    documentation: str,
+    labels: list[str],
+    histograms: Iterable[tuple[tuple[str, ...], Histogram]],
+) -> Metric:
+    family = HistogramMetricFamily(f"rt_audio_{name}", documentation, labels=labels)
+    for values, histogram in histograms:
+        bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]
+        buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+        family.add_metric(list(values), buckets, histogram.sum)
+    return family

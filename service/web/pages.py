@@ -1,0 +1,118 @@
+"""The console's routes: `/`, its packaged files, and the facts that the page needs of the server.
+
+Every answer carries the same strict policy: nothing runs, loads or connects but what this origin
+serves. The files are read once, so that a path can only ever name one of them.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from importlib import resources
+from typing import NamedTuple
+
+from quart import Blueprint, Response, jsonify, request
+from werkzeug.exceptions import NotFound
+
+from service import __version__, codec
+from service.calls.roster import Roster
+from service.config import Settings
+from service.web.access import Access
+
+_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+    "wav": "audio/wav",
+}
+
+#: `connect-src 'self'` covers this origin's WebSockets (Content Security Policy Level 3, 6.7.2.8).
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "microphone=(self), camera=(), display-capture=(), geolocation=(), "
+    "payment=(), usb=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class _File(NamedTuple):
+    content: bytes
+    content_type: str
+    etag: str
+
+
+def console(settings: Settings, roster: Roster, access: Access) -> Blueprint:
+    """Return the routes of the console, to be registered with the app."""
+    pages = Blueprint("console", __name__)
+    files = _files()
+
+    @pages.get("/")
+    async def index() -> Response:
+        return await _answer(files["index.html"])
+
+    @pages.get("/console/<name>")
+    async def file(name: str) -> Response:
+        if name not in files:
+            raise NotFound
+        return await _answer(files[name])
+
+    @pages.get("/console/server.json")
+    async def server() -> Response:
+        """Say what a caller can choose, and what an upgrade from this page would get now.
+
+        A browser keeps from its page why an upgrade was refused, so it is told here.
+        """
+        response = jsonify(
+            version=__version__,
+            codecs={name: name in codec.available() for name in codec.ORDER},
+            best_codec=codec.resolve(None, settings.codec_order),
+            max_frame_bytes=settings.max_frame_bytes,
+            token_needed=settings.tokens_file is not None,
+            refusal=_refusal(access, roster),
+        )
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @pages.after_request
+    async def secured(response: Response) -> Response:
+        response.headers.update(_HEADERS)
+        return response
+
+    return pages
+
+
+def _files() -> Mapping[str, _File]:
+    """Return the packaged files by name."""
+    folder = resources.files("service").joinpath("console")
+    return {
+        each.name: _File(content, _TYPES[each.name.rpartition(".")[2]], _digest(content))
+        for each in folder.iterdir()
+        if (content := each.read_bytes())
+    }
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+async def _answer(file: _File) -> Response:
+    """Return a file, or 304 to a browser that has it; browsers ask each time, so none is stale."""
+    response = Response(file.content, content_type=file.content_type)
+    response.headers["Cache-Control"] = "no-cache"
+    response.set_etag(file.etag)
+    return await response.make_conditional(request)
+
+
+def _refusal(access: Access, roster: Roster) -> str | None:
+    """Return why an upgrade by this page would be refused, in the order of the upgrade's checks.
+
+    A page's own GET has no Origin header, so the page names its origin.
+    """
+    if not access.welcomes(request.args.get("origin"), request.headers.get("Host")):
+        return "origin"
+    if not access.admits(request.headers.get("Authorization"), None, ()):
+        return "unauthorized"
+    return roster.refusal()

@@ -1,0 +1,178 @@
+"""What a call does, whatever carries it: one suite over every link.
+
+A call's outcome is counted once, and nobody is left on the line after it.
+"""
+
+from contextlib import suppress
+
+import pytest
+import trio
+
+from service import codec
+from service.calls.session import Session
+from tests.peers.callers import KINDS, Caller, Service, calling
+
+every_link = pytest.mark.parametrize("kind", KINDS)
+
+
+async def ends_as(outcome: str, house: object) -> None:
+    """Check that the one call has ended with this outcome."""
+    if isinstance(house, Service):
+        await house.metric_becomes(f'rt_audio_sessions_total{{outcome="{outcome}"}}', 1)
+        assert await house.metric("rt_audio_sessions_active") == 0
+    else:
+        with trio.fail_after(5):
+            while house.roster.active or not house.outcomes:  # type: ignore[attr-defined]
+                await trio.lowlevel.checkpoint()
+        assert house.outcomes == {outcome: 1}  # type: ignore[attr-defined]
+
+
+@every_link
+async def test_frames_come_back_untouched_and_in_order(kind: str) -> None:
+    frames = [bytes([n]) * size for n, size in enumerate([320, 2, 0, 65534, 320, 125 * 2, 126])]
+    async with calling(kind) as (caller, house):
+        assert [await caller.ask(frame) for frame in frames] == frames
+        await caller.leave()
+        await ends_as("completed", house)
+
+
+@every_link
+async def test_an_empty_frame_is_answered_with_an_empty_frame(kind: str) -> None:
+    async with calling(kind, "encoding=alaw&reply=pcm16") as (caller, _):
+        assert await caller.ask(b"") == b""
+
+
+@every_link
+@pytest.mark.parametrize("tier", codec.available())
+@pytest.mark.parametrize(("encoding", "reply"), [("pcm16", "ulaw"), ("alaw", "pcm16"),
+                                                 ("ulaw", "alaw")])  # fmt: skip
+async def test_a_different_reply_is_transcoded_by_the_sessions_codec(
+    kind: str, tier: str, encoding: str, reply: str
+) -> None:
+    frame = bytes(range(256))
+    pcm = frame if encoding == "pcm16" else codec.tier(tier, encoding).decode(frame)
+    expected = pcm if reply == "pcm16" else codec.tier(tier, reply).encode(pcm)
+    query = f"encoding={encoding}&reply={reply}&codec={tier}"
+    async with calling(kind, query) as (caller, _):
+        assert await caller.ask(frame) == expected
+
+
+@every_link
+async def test_half_a_sample_ends_the_call_with_1003(kind: str) -> None:
+    async with calling(kind) as (caller, house):
+        await caller.send(b"abc")
+        code, reason = await caller.hung_up()
+        assert code == 1003
+        assert "odd" in reason
+        await ends_as("rejected", house)
+
+
+@every_link
+async def test_frames_before_the_bad_one_have_their_replies(kind: str) -> None:
+    async with calling(kind) as (caller, _):
+        assert await caller.ask(b"good") == b"good"
+        await caller.send(b"bad")
+        assert (await caller.hung_up())[0] == 1003
+
+
+@every_link
+async def test_g711_may_have_any_length(kind: str) -> None:
+    async with calling(kind, "encoding=ulaw") as (caller, _):
+        assert await caller.ask(b"abc") == b"abc"
+
+
+@every_link
+async def test_a_text_message_ends_the_call_with_1003(kind: str) -> None:
+    async with calling(kind) as (caller, house):
+        await caller.send("hello")
+        code, reason = await caller.hung_up()
+        assert code == 1003
+        assert "text" in reason
+        await ends_as("rejected", house)
+
+
+@every_link
+async def test_a_message_at_the_limit_passes_and_one_beyond_it_is_1009(kind: str) -> None:
+    async with calling(kind, max_frame_bytes=1000) as (caller, house):
+        assert len(await caller.ask(bytes(1000))) == 1000
+        await caller.send(bytes(1002))
+        assert (await caller.hung_up())[0] == 1009
+        await ends_as("rejected", house)
+
+
+@every_link
+async def test_silence_beyond_the_limit_ends_the_call_with_1008(kind: str) -> None:
+    async with calling(kind, idle_seconds=0.3) as (caller, house):
+        assert await caller.ask(b"hi") == b"hi"
+        code, reason = await caller.hung_up()
+        assert code == 1008
+        assert "0.3 seconds" in reason
+        await ends_as("idle", house)
+
+
+@every_link
+async def test_a_peer_that_vanishes_ends_its_own_call_as_aborted(kind: str) -> None:
+    async with calling(kind) as (caller, house):
+        await caller.ask(b"hi")
+        await caller.vanish()
+        await ends_as("aborted", house)
+
+
+@every_link
+async def test_the_peers_own_close_completes_the_call_and_its_code_is_counted(kind: str) -> None:
+    async with calling(kind) as (caller, house):
+        await caller.leave(1001)
+        await ends_as("completed", house)
+        for code in ("1000", "1001"):
+            counted = await house.metric(f'rt_audio_peer_closes_total{{code="{code}"}}')
+            assert counted == (code == "1001")
+
+
+@pytest.mark.parametrize(
+    ("code", "counted_as"), [(1000, "1000"), (3002, "3xxx"), (4999, "4xxx"), (1004, "other")]
+)
+async def test_close_codes_are_counted_in_a_handful_of_series(code: int, counted_as: str) -> None:
+    async with calling("memory") as (caller, house):
+        await caller.leave(code)
+        await ends_as("completed", house)
+        assert await house.metric(f'rt_audio_peer_closes_total{{code="{counted_as}"}}') == 1
+
+
+@every_link
+async def test_a_bug_in_a_session_ends_its_call_with_1011(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(self: Session, message: bytes) -> bytes:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Session, "receive", broken)
+    async with calling(kind) as (caller, house):
+        await caller.send(b"hi")
+        assert await caller.hung_up() == (1011, "internal error")
+        await ends_as("error", house)
+
+
+@every_link
+async def test_a_peer_that_stops_reading_is_not_read_and_then_dropped(kind: str) -> None:
+    """It is never told: there is no way to reach it."""
+
+    async def flood(caller: Caller) -> None:
+        with suppress(trio.BrokenResourceError):
+            while True:
+                await caller.send(bytes(1 << 16))
+
+    async with (
+        calling(kind, send_timeout_seconds=0.5) as (caller, house),
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(flood, caller)
+        await ends_as("stuck", house)
+        nursery.cancel_scope.cancel()
+
+
+async def test_calls_do_not_disturb_each_other() -> None:
+    async with calling("server") as (first, service):
+        second = await service.call()
+        await second.send(b"odd")
+        assert (await second.hung_up())[0] == 1003
+        assert await first.ask(b"still here") == b"still here"

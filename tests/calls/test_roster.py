@@ -1,0 +1,62 @@
+"""Admission, readiness, and the wait for the last call."""
+
+from contextlib import ExitStack
+from itertools import pairwise
+
+import trio
+import trio.testing
+
+from service.calls.roster import Roster
+
+
+def test_calls_are_on_the_line_until_their_block_ends() -> None:
+    roster = Roster(2)
+    with roster.call(), roster.call():
+        assert roster.active == 2
+        assert roster.refusal() == roster.unready() == "at_capacity"
+    assert roster.active == 0
+    assert roster.refusal() is None
+    assert roster.unready() is None
+
+
+def test_a_draining_service_is_unready_at_once_and_refuses_when_told() -> None:
+    roster = Roster(1)
+    roster.draining = True
+    assert (roster.unready(), roster.refusal()) == ("draining", None)
+    roster.accepting = False
+    assert (roster.unready(), roster.refusal()) == ("draining", "draining")
+
+
+async def test_the_wait_ends_with_the_last_call(autojump_clock: trio.testing.MockClock) -> None:
+    roster = Roster(10)
+    ended = []
+
+    async def call(seconds: float) -> None:
+        with roster.call():
+            await trio.sleep(seconds)
+        ended.append(seconds)
+
+    async with trio.open_nursery() as nursery:
+        for seconds in (3, 1, 2):
+            nursery.start_soon(call, seconds)
+        await trio.testing.wait_all_tasks_blocked()
+        await roster.wait_empty()
+        assert trio.current_time() >= 3
+    assert ended == [1, 2, 3]
+
+
+async def test_nobody_on_the_line_is_no_wait() -> None:
+    await Roster(1).wait_empty()
+
+
+async def test_dismissal_cancels_every_calls_scope_some_at_a_time() -> None:
+    roster = Roster(100)
+    with ExitStack() as calls:
+        scopes = [calls.enter_context(roster.call()) for _ in range(100)]
+        cancelled = [0]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(roster.dismiss)
+            while cancelled[-1] < len(scopes):
+                await trio.lowlevel.checkpoint()
+                cancelled.append(sum(scope.cancel_called for scope in scopes))
+    assert 0 < max(after - before for before, after in pairwise(cancelled)) <= 2 * 8

@@ -1,0 +1,160 @@
+"""What the console computes, module by module, in the browser: G.711, rates, jitter, metrics."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page
+
+from service.codec.tables import ALAW, ULAW, Law
+from tests.console.browsing import address, browsing, chromium, needs_chromium
+from tests.test_cli import serving
+
+pytestmark = needs_chromium
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with (
+        serving() as served,
+        chromium() as browser,
+        browsing(browser, address(served)) as (page, _),
+    ):
+        yield page
+
+
+def run(page: Page, module: str, body: str, argument: object = None) -> Any:
+    """Return what an async function's body returns, which has a module of the console as `m`."""
+    return page.evaluate(
+        f"async (argument) => {{ const m = await import('/console/{module}'); {body} }}", argument
+    )
+
+
+@pytest.mark.parametrize("law", [ULAW, ALAW], ids=lambda law: str(law.name))
+def test_g711_is_the_services_to_the_bit(page: Page, law: Law) -> None:
+    codes = run(page, "g711.js", """
+        const pcm = Int16Array.from({length: 65536}, (_, at) => at);
+        return [...m.encode(pcm, argument)];""", law.name)  # fmt: skip
+    assert bytes(codes) == law.codes
+    samples = run(page, "g711.js", """
+        return [...m.decode(Uint8Array.from({length: 256}, (_, at) => at).buffer, argument)];""",
+        law.name)  # fmt: skip
+    assert tuple(samples) == law.samples
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "hertz"),
+    [(48000, 8000, 1000), (44100, 16000, 3000), (8000, 48000, 1000), (48000, 24000, 5000)],
+)
+def test_a_tone_comes_through_another_rate_undistorted(
+    page: Page, source: int, target: int, hertz: int
+) -> None:
+    out = np.array(run(page, "resampler.js", """
+        const [from, to, hertz] = argument;
+        const resampler = new m.Resampler(from, to);
+        const out = new Float32Array(to / 4);
+        const block = new Float32Array(128);
+        let filled = 0;
+        for (let at = 0; filled < out.length; at += block.length) {
+          block.forEach((_, i) => (block[i] = Math.sin((2 * Math.PI * hertz * (at + i)) / from)));
+          resampler.write(block);
+          filled = resampler.read(out, filled, out.length);
+        }
+        return [...out];""", [source, target, hertz]))[target // 20 :]  # fmt: skip
+    turns = 2 * np.pi * hertz * np.arange(len(out)) / target
+    basis = np.stack([np.sin(turns), np.cos(turns)], axis=1)
+    fit, *_ = np.linalg.lstsq(basis, out, rcond=None)
+    assert np.hypot(*fit) == pytest.approx(1, abs=0.01)
+    assert 10 * np.log10(np.mean(out**2) / np.mean((out - basis @ fit) ** 2)) > 65
+
+
+def test_what_the_lower_rate_cannot_carry_is_kept_out(page: Page) -> None:
+    loudest = run(page, "resampler.js", """
+        const resampler = new m.Resampler(48000, 8000);
+        const out = new Float32Array(1000);
+        const tone = Float32Array.from({length: 4000}, (_, i) => Math.sin(Math.PI * i * 10 / 48));
+        resampler.write(tone);
+        const filled = resampler.read(out, 0, out.length);
+        return Math.max(...out.subarray(100, filled).map(Math.abs));""")  # fmt: skip
+    assert loudest < 1e-3
+
+
+_JITTER = """
+    const buffer = new m.JitterBuffer(8000, 48000, 60);
+    const frame = new Int16Array(160).fill(8192);
+    const out = new Float32Array(960);
+    const loud = () => { buffer.pull(out); return Math.max(...out) > 0.2; };
+    const steady = (frames) => { for (let i = 0; i < frames; i++) { buffer.push(frame); loud(); } };
+"""
+
+
+def test_the_jitter_buffer_waits_for_its_target_then_plays(page: Page) -> None:
+    heard = run(page, "jitter.js", _JITTER + """
+        return [0, 1, 2, 3, 4].map(() => { buffer.push(frame); return loud(); });""")  # fmt: skip
+    assert heard == [False, False, True, True, True]
+
+
+def test_the_jitter_buffer_that_ran_dry_fills_again(page: Page) -> None:
+    told = run(page, "jitter.js", _JITTER + """
+        steady(10);
+        for (let i = 0; i < 5; i++) loud();
+        const dry = [buffer.playing, buffer.underruns];
+        buffer.push(frame);
+        const early = loud();
+        steady(5);
+        return [...dry, early, buffer.playing, buffer.underruns];""")  # fmt: skip
+    assert told == [False, 1, False, True, 1]
+
+
+def test_the_jitter_buffer_cuts_back_a_burst_and_drifts_to_its_target(page: Page) -> None:
+    after_burst, target_down, after_drift = run(page, "jitter.js", _JITTER + """
+        steady(10);
+        for (let i = 0; i < 20; i++) buffer.push(frame);
+        steady(2);
+        const burst = buffer.depthMs;
+        buffer.retarget(20);
+        steady(2);
+        const down = buffer.depthMs;
+        buffer.retarget(60);
+        for (let i = 0; i < 5; i++) buffer.push(frame);
+        steady(3000);
+        return [burst, down, buffer.average / 8];""")  # fmt: skip
+    assert after_burst <= 80
+    assert target_down <= 40
+    assert after_drift == pytest.approx(60, abs=3)
+
+
+def test_the_spectrum_of_a_full_scale_sine_is_0_db(page: Page) -> None:
+    power = np.array(run(page, "spectrum.js", """
+        const power = new Float32Array(512);
+        const sine = Float32Array.from({length: 1024}, (_, i) => Math.sin(i * Math.PI / 8));
+        new m.Fft(1024).power(sine, power);
+        return [...power];"""))  # fmt: skip
+    assert int(np.argmax(power)) == 64
+    assert 10 * np.log10(power[64]) == pytest.approx(0, abs=0.01)
+    assert 10 * np.log10(power[80:].max()) < -90
+
+
+_PAGE = """# HELP x Something.
+# TYPE x histogram
+x_bucket{codec="numpy",le="0.1"} %d
+x_bucket{codec="numpy",le="0.2"} %d
+x_bucket{codec="numpy",le="+Inf"} %d
+x_bucket{codec="audioop",le="0.1"} 7
+y_total{reason="a b"} 2
+y_total{reason="c"} 3
+"""
+
+
+def test_metrics_are_read_as_prometheus_reads_them(page: Page) -> None:
+    before, after = _PAGE % (0, 0, 0), _PAGE % (50, 100, 100)
+    told = run(page, "prometheus.js", """
+        const [before, after] = argument.map(m.parse);
+        const at = (share) => m.quantile(before, after, "x", 'codec="numpy"', share);
+        return [at(0.25), at(0.5), at(0.75), at(1), m.quantile(before, before, "x", "", 0.5),
+                m.total(after, "y_total"), [...m.byLabel(after, "y_total", "reason")]];
+    """, [before, after])  # fmt: skip
+    assert told[:4] == pytest.approx([0.05, 0.1, 0.15, 0.2])
+    assert np.isnan(told[4])
+    assert told[5:] == [5, [["a b", 2], ["c", 3]]]

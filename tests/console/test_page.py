@@ -1,0 +1,335 @@
+"""The console in a real Chromium against the running service: calls, pictures, keyboard, code."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from service import codec
+from service.audio import wav
+from tests.console.browsing import (
+    Witness,
+    address,
+    browsing,
+    choose,
+    chromium,
+    connect,
+    disconnect,
+    drawn,
+    fills,
+    metrics,
+    needs_chromium,
+    reset,
+    says,
+    screenshot,
+    state,
+    until,
+    wait_for_frames,
+)
+from tests.test_cli import SPEECH, Served, serving
+
+pytestmark = needs_chromium
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with serving() as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Browser, served: Served) -> Iterator[tuple[Page, Witness]]:
+    # High enough for all plots, which are drawn only while in view.
+    tall = {"width": 1280, "height": 1300}
+    with browsing(browser, address(served), viewport=tall) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(opened: tuple[Page, Witness]) -> Iterator[Page]:
+    """One page for the tests that leave it as they find it."""
+    page, witness = opened
+    yield page
+    reset(page)
+    witness.content(page)
+
+
+@cache
+def speech() -> bytes:
+    return wav.read(SPEECH).pcm
+
+
+def ratio(frames: int, encoding: str, reply: str) -> float:
+    """Return the signal-to-noise ratio in dB of that many 20 ms frames of speech, looped."""
+    pcm = (speech() * 2)[: frames * 320]
+    back = pcm
+    for law in [each for each in (encoding, reply) if each != "pcm16"]:
+        g711 = codec.choose("numpy", law)
+        back = g711.decode(g711.encode(back))
+    sent = np.frombuffer(pcm, "<i2").astype(float)
+    error = np.frombuffer(back, "<i2") - sent
+    return float(10 * np.log10(np.sum(sent**2) / np.sum(error**2)))
+
+
+# Calls
+
+
+def test_no_picture_is_filled_before_a_call(browser: Browser, served: Served) -> None:
+    with browsing(browser, address(served)) as (page, _):
+        for colour in ("sent", "received", "error"):
+            assert drawn(page, "scope", colour) < 200  # its label
+        assert drawn(page, "meters", "sent") == 0
+
+
+@pytest.mark.parametrize("source", ["Speech", "Microphone", "Tone", "Sweep", "File"])
+def test_each_source_is_sent_and_its_pictures_fill(page: Page, source: str) -> None:
+    if source == "File":
+        page.locator("input[type=file]").set_input_files(SPEECH)
+        expect(page.get_by_role("radio", name="File")).to_be_checked()
+        expect(page.locator("#file-name")).to_have_text("speech.wav")
+    else:
+        choose(page, source=source)
+    connect(page, frames=25)
+    expect(page.locator("#state-title")).to_have_text("Connected")
+    for canvas, colour, pixels in (
+        ("scope", "sent", 400), ("scope", "received", 400), ("scope", "error", 400),
+        ("round", "sent", 40), ("spectrum", "received", 40), ("ratio", "error", 10),
+        ("depth-plot", "good", 40), ("meters", "sent", 400),
+    ):  # fmt: skip
+        fills(page, canvas, colour, pixels)
+    expect(page.get_by_role("switch", name="Play what comes back")).to_be_checked(
+        checked=source != "Microphone"
+    )
+    disconnect(page)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "reply", "tier"),
+    [
+        ("pcm16", "ulaw", "audioop"),
+        ("pcm16", "alaw", "numpy"),
+        ("ulaw", "pcm16", "pure_python"),
+        ("alaw", "pcm16", "audioop"),
+        ("ulaw", "alaw", "numpy"),
+        ("alaw", "ulaw", "pure_python"),
+    ],
+)
+def test_the_ratio_is_the_one_that_python_finds_in_the_same_samples(
+    page: Page, served: Served, encoding: str, reply: str, tier: str
+) -> None:
+    before = metrics(served)
+    choose(page, source="Speech", encoding=encoding, reply=reply, codec=tier)
+    connect(page, frames=60)
+    expect(page.locator("#codec")).to_have_text(tier)
+    disconnect(page)
+    told = page.evaluate("({...document.querySelector('#readouts').dataset})")
+    assert float(told["snr"]) == pytest.approx(ratio(int(told["frames"]), encoding, reply), abs=0.1)
+    assert re.match(r"\d\d\.\d", page.locator("#snr").inner_text())
+    after = metrics(served)
+    direction, law = ("decode", encoding) if reply == "pcm16" else ("encode", reply)
+    series = f'rt_audio_{direction}_seconds_count{{codec="{tier}",law="{law}"}}'
+    assert after[series] - before[series] >= int(told["frames"])
+    completed = 'rt_audio_sessions_total{outcome="completed"}'
+    assert after[completed] - before[completed] == 1
+
+
+def test_an_untouched_reply_is_bit_exact(page: Page) -> None:
+    for encoding in ("pcm16", "alaw"):
+        choose(page, source="Sweep", encoding=encoding, reply=encoding)
+        connect(page)
+        expect(page.locator("#snr")).to_have_text("bit-exact")
+        disconnect(page)
+
+
+@pytest.mark.parametrize(
+    ("source", "rate", "frame", "size"),
+    [("Microphone", "48000", "40", 3840), ("Speech", "24000", "60", 2880)],
+)
+def test_frames_have_the_chosen_length_at_the_chosen_rate(
+    page: Page, served: Served, source: str, rate: str, frame: str, size: int
+) -> None:
+    before = metrics(served)
+    choose(page, source=source, rate=rate, frame=frame)
+    assert f"{size:,} bytes a frame" in page.locator("#frame-size").inner_text()
+    connect(page)
+    disconnect(page)
+    after = metrics(served)
+    total, count = (
+        after[series] - before[series]
+        for series in (
+            f'rt_audio_frame_size_bytes_{each}{{encoding="pcm16"}}' for each in ("sum", "count")
+        )
+    )
+    assert (count > 0, total / count) == (True, size)
+
+
+def test_another_setting_during_a_call_begins_a_new_one(page: Page) -> None:
+    connect(page)
+    choose(page, codec="numpy")
+    expect(page.locator("#codec")).to_have_text("numpy")
+    wait_for_frames(page, 10)
+    expect(page.locator("#state-title")).to_have_text("Connected")
+
+
+def test_muting_sends_silence_and_keeps_the_call(page: Page) -> None:
+    choose(page, source="Tone")
+    connect(page)
+    level = "() => Number(document.querySelector('#level-sent').getAttribute('aria-valuenow'))"
+    until(page, f"({level})() > -20")
+    mute = page.get_by_role("button", name="Mute")
+    mute.click()
+    expect(mute).to_have_attribute("aria-pressed", "true")
+    until(page, f"({level})() === -60")
+    assert page.locator("#level-received").get_attribute("aria-valuenow") == "-60"
+    mute.click()
+    until(page, f"({level})() > -20")
+
+
+def test_holding_keeps_the_picture_but_not_the_call(page: Page) -> None:
+    connect(page)
+    hold = page.get_by_role("button", name="Hold")
+    hold.click()
+    expect(hold).to_have_attribute("aria-pressed", "true")
+    picture = "document.querySelector('#scope').toDataURL()"
+    before = page.evaluate(picture)
+    wait_for_frames(
+        page, int(page.evaluate("document.querySelector('#readouts').dataset.frames")) + 20
+    )
+    assert page.evaluate(picture) == before
+    hold.click()
+    until(page, f"before => {picture} !== before", before)
+
+
+def test_the_jitter_buffer_goes_where_it_is_told(page: Page) -> None:
+    connect(page)
+    slider = page.get_by_role("slider", name="Jitter buffer")
+    slider.fill("300")
+    assert "300 ms" in page.locator("#buffer-target").inner_text()
+    until(page, "parseFloat(document.querySelector('#depth').textContent) > 200")
+
+
+# The service's tab, keyboard, labels, width
+
+
+def test_the_service_tab_moves(page: Page) -> None:
+    connect(page)
+    page.get_by_role("tab", name="Service").click()
+    expect(page.locator("#service-state")).to_have_text("Taking calls")
+    until(page, "parseFloat(document.querySelector('#v-frames').textContent) > 10")
+    expect(page.locator("#v-streams")).to_contain_text("of 1000")
+    until(page, "/audioop .*s p50/.test(document.querySelector('#v-encode').textContent)")
+    for canvas, colour in (("c-streams", "sent"), ("c-frames", "sent"), ("c-encode", "sent"),
+                           ("c-turnaround", "sent"), ("c-lag", "good")):  # fmt: skip
+        fills(page, canvas, colour, pixels=2)
+
+
+def test_the_keyboard_reaches_everything(page: Page) -> None:
+    page.get_by_role("tab", name="Call").focus()
+    for key, name in (("ArrowRight", "Service"), ("ArrowRight", "Call"), ("End", "Service"),
+                      ("Home", "Call")):  # fmt: skip
+        page.keyboard.press(key)
+        expect(page.get_by_role("tab", name=name)).to_be_focused()
+        expect(page.get_by_role("tabpanel", name=name)).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("radio", name="Speech")).to_be_focused()
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("radio", name="Tone")).to_be_checked()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Connect")).to_be_focused()
+    page.keyboard.press("Enter")
+    says(page, "Connected")
+    wait_for_frames(page, 5)
+    expect(page.get_by_role("button", name="Disconnect")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("button", name="Muted")).to_have_attribute("aria-pressed", "true")
+
+
+def test_everything_has_a_name(page: Page) -> None:
+    nameless = page.evaluate("""() => [...document.querySelectorAll(
+        "button, input, select, canvas, summary, [role=tab], [role=tabpanel], [role=meter]")]
+        .filter((each) => !(each.labels?.[0]?.innerText.trim() || each.textContent.trim()
+            || each.getAttribute("aria-label") || each.getAttribute("aria-labelledby")))
+        .map((each) => each.outerHTML)""")
+    assert nameless == []
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((each) => each.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_a_phone_need_not_scroll_sideways(browser: Browser, served: Served) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True}
+    with browsing(browser, address(served), **phone) as (page, _):
+        choose(page, source="File", rate="48000")
+        for width in (390, 320):
+            page.set_viewport_size({"width": width, "height": 844})
+            for name in ("Call", "Service"):
+                page.get_by_role("tab", name=name).click()
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+# Snippets
+
+
+def snippet(page: Page, name: str) -> str:
+    page.get_by_role("tab", name=name).click()
+    return page.locator("#snippets ~ pre:visible, pre:visible").inner_text()
+
+
+def test_the_snippets_run(page: Page, tmp_path: Path) -> None:
+    choose(page, encoding="pcm16", reply="alaw", codec="numpy", frame="40")
+    (tmp_path / "speech.wav").write_bytes(SPEECH.read_bytes()[:20000])
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    script = snippet(page, "Python").replace("range(25)", "range(2)")
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "320 bytes came back for 640\n"
+    command = snippet(page, "rt-audio").replace("back.wav", "back.wav --speed 50")
+    ran = subprocess.run(
+        command,
+        shell=True,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.search(r"codec +numpy", ran.stdout)
+    with page.expect_console_message(lambda said: "320 bytes came back" in said.text):
+        page.evaluate(f"() => {{ {snippet(page, 'JavaScript')} }}")
+    assert "--buffer-size 640" in snippet(page, "websocat")
+
+
+# Pictures for people
+
+
+def test_screenshots(browser: Browser, served: Served) -> None:
+    moving = {"viewport": {"width": 1440, "height": 960}, "reduced_motion": "no-preference"}
+    with browsing(browser, address(served), **moving) as (page, _):
+        connect(page, frames=150)
+        screenshot(page, "desktop")
+        page.emulate_media(color_scheme="dark")
+        until(page, "matchMedia('(prefers-color-scheme: dark)').matches")
+        wait_for_frames(page, 170)
+        screenshot(page, "dark")
+        page.get_by_role("tab", name="Service").click()
+        until(page, "parseFloat(document.querySelector('#v-turnaround').textContent) > 0")
+        screenshot(page, "service-dark")
+        page.emulate_media(color_scheme="light")
+        page.get_by_role("tab", name="Call").click()
+        page.set_viewport_size({"width": 390, "height": 844})
+        wait_for_frames(page, 220)
+        screenshot(page, "phone")
+        assert state(page) == "Connected"

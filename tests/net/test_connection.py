@@ -1,0 +1,285 @@
+"""One connection's HTTP: what it may do, and that it never takes the others with it."""
+
+import gc
+import json
+import os
+import resource
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from websockets.server import ServerProtocol
+
+from service.calls.session import Session
+from service.net.pump import PumpedLink
+from service.websocket.handshake import Handshake
+from tests.peers.callers import (
+    StreamCaller,
+    calling,
+    read_head,
+    serving,
+    upgrade_request,
+)
+
+
+async def test_a_connection_is_kept_alive_and_closed_when_idle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hypercorn.config.Config.keep_alive_timeout", 0.3)
+    async with serving() as service:
+        stream = await service.connect()
+        for _ in range(2):
+            await stream.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            await read_head(stream)
+            assert await stream.receive_some() == b'{"status":"ok"}\n'
+        with trio.fail_after(5):
+            assert await stream.receive_some() == b""
+
+
+async def test_compression_is_declined() -> None:
+    async with serving() as service:
+        stream = await service.connect()
+        offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+        await stream.send_all(upgrade_request("/ws/audio", offer))
+        head = (await read_head(stream)).lower()
+        assert head.startswith(b"http/1.1 101 ")
+        assert b"sec-websocket-extensions" not in head
+        assert b"sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=" in head
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n",
+    ],
+)
+async def test_http2_is_not_spoken(request_bytes: bytes) -> None:
+    async with serving() as service:
+        stream = await service.connect()
+        await stream.send_all(request_bytes)
+        head = await read_head(stream)
+        assert head.startswith(b"HTTP/1.1 ")
+        assert not head.startswith(b"HTTP/1.1 101")
+
+
+async def test_frames_sent_right_behind_the_answer_are_not_lost() -> None:
+    async with serving() as service:
+        for number in range(50):
+            call = await service.call()
+            frame = number.to_bytes(2)
+            assert await call.ask(frame) == frame
+
+
+async def test_data_ahead_of_the_answer_is_refused() -> None:
+    """RFC 6455, 4.1: a client waits for it."""
+    async with serving() as service:
+        stream = await service.connect()
+        await stream.send_all(upgrade_request("/ws/audio") + b"\x82\x80\x00\x00\x00\x00")
+        assert (await read_head(stream)).startswith(b"HTTP/1.1 400 ")
+        name = 'rt_audio_connections_refused_total{reason="abandoned"}'
+        await service.metric_becomes(name, 1)
+        assert await service.metric("rt_audio_sessions_active") == 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    ["Sec-WebSocket-Version: 12\r\n", "Upgrade: nothing\r\n", "Connection: close\r\n"],
+)
+async def test_no_websocket_upgrade_is_refused_politely(headers: str) -> None:
+    request = b"GET /ws/audio HTTP/1.1\r\nHost: x\r\n" + headers.encode() + b"\r\n"
+    async with serving() as service:
+        stream = await service.connect()
+        await stream.send_all(request)
+        assert (await read_head(stream)).startswith(b"HTTP/1.1 426 ")
+
+
+async def test_any_bytes_at_or_after_the_upgrade_never_kill_the_server() -> None:
+    async with calling("server") as (healthy, service):
+        examples: list[tuple[bool, bytes]] = []
+        mutated = st.tuples(st.integers(0, 150), st.binary(max_size=8)).map(
+            lambda edit: (
+                upgrade_request("/ws/audio")[: edit[0]]
+                + edit[1]
+                + upgrade_request("/ws/audio")[edit[0] + len(edit[1]) :]
+            )
+        )
+
+        @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(st.booleans(), st.binary(max_size=200) | mutated)
+        def collect(upgraded: bool, noise: bytes) -> None:
+            examples.append((upgraded, noise))
+
+        collect()
+        for upgraded, noise in examples:
+            stream = await (service.upgraded() if upgraded else service.connect())
+            async with stream:
+                await stream.send_all(noise)
+                with trio.move_on_after(0.01):
+                    await stream.receive_some()
+        assert await healthy.ask(b"live") == b"live"
+        await service.metric_becomes("rt_audio_sessions_active", 1)
+
+
+async def test_a_connections_bug_ends_that_connection_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with calling("server") as (healthy, service):
+
+        async def broken(*_: object) -> None:
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as patch:
+            patch.setattr("service.net.connection._Http1.handle", broken)
+            stream = await service.connect()
+            await stream.send_all(b"GET /health HTTP/1.1\r\n\r\n")
+            assert await stream.receive_some() == b""
+        assert await healthy.ask(b"live") == b"live"
+
+
+async def test_a_client_that_never_shakes_hands_for_tls_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.net.connection._TLS_HANDSHAKE_SECONDS", 0.1)
+    async with serving(tls=True) as service:
+        for greeting in (b"", b"GET / HTTP/1.1\r\n\r\n"):
+            stream = await trio.open_tcp_stream("127.0.0.1", service.port)
+            async with stream:
+                if greeting:
+                    await stream.send_all(greeting)
+                # Unread bytes make the end a reset.
+                with trio.fail_after(5), suppress(trio.BrokenResourceError):
+                    while await stream.receive_some():
+                        pass
+        call = await service.call()
+        assert await call.ask(os.urandom(320))
+
+
+async def test_a_broken_frame_gets_its_close_code_from_the_server() -> None:
+    async with serving() as service:
+        for noise, code in ((b"\xc2\x80\0\0\0\0", 1002), (b"\x82\x00", 1002)):
+            call = StreamCaller(await service.upgraded())
+            await call.stream.send_all(noise)
+            assert (await call.hung_up())[0] == code
+        name = 'rt_audio_frames_rejected_total{reason="protocol"}'
+        await service.metric_becomes(name, 2)
+
+
+def parts_of_calls() -> set[int]:
+    """Return the identities of what calls are made of, as far as it still exists."""
+    kinds = Handshake, Session, PumpedLink, ServerProtocol
+    return {id(each) for each in gc.get_objects() if isinstance(each, kinds)}
+
+
+async def test_an_ended_call_leaves_nothing_to_the_garbage_collector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It seldom looks at what has lived for a while, so what it had to find would pile up."""
+    monkeypatch.setattr("service.net.pump.SWEEP_SECONDS", 0)  # so that each call meets a sweep
+    async with serving() as service:
+        gc.collect()
+        before = parts_of_calls()
+        gc.disable()
+        try:
+            for _ in range(5):
+                call = await service.call()
+                await call.ask(b"hi")
+                await call.leave()
+            await service.metric_becomes("rt_audio_sessions_active", 0)
+            with trio.fail_after(10):
+                while parts_of_calls() - before:
+                    await trio.lowlevel.checkpoint()
+        finally:
+            gc.enable()
+
+
+async def test_a_head_may_come_in_pieces() -> None:
+    async with serving() as service:
+        for request, status in (
+            (upgrade_request("/ws/audio"), b"HTTP/1.1 101 "),
+            (b"GET /health HTTP/1.1\nHost: x\n\n", b"HTTP/1.1 200 "),
+        ):
+            stream = await service.connect()
+            for byte in range(len(request)):
+                await stream.send_all(request[byte : byte + 1])
+                await trio.lowlevel.checkpoint()
+            assert (await read_head(stream)).startswith(status)
+
+
+async def test_an_upgrade_may_follow_a_request_on_the_same_connection() -> None:
+    async with serving() as service:
+        stream = await service.connect()
+        await stream.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        await read_head(stream)
+        assert await stream.receive_some() == b'{"status":"ok"}\n'
+        await stream.send_all(upgrade_request("/ws/audio"))
+        assert (await read_head(stream)).startswith(b"HTTP/1.1 101 ")
+        assert await StreamCaller(stream).ask(b"hi") == b"hi"
+
+
+async def test_an_upgrade_sent_before_the_answer_to_another_request_is_refused() -> None:
+    async with serving() as service:
+        stream = await service.connect()
+        await stream.send_all(
+            b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" + upgrade_request("/ws/audio")
+        )
+        answers = b""
+        with trio.fail_after(5):
+            while b"HTTP/1.1 403 " not in answers:
+                data = await stream.receive_some()
+                assert data, answers
+                answers += data
+        assert answers.startswith(b"HTTP/1.1 200 ")
+        assert await service.metric("rt_audio_sessions_active") == 0
+
+
+async def test_a_head_without_an_end_is_refused() -> None:
+    async with serving() as service:
+        stream = await service.connect()
+        await stream.send_all(b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000)
+        assert (await read_head(stream)).startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
+
+
+async def test_a_half_closed_client_has_its_answer() -> None:
+    async with serving() as service:
+        stream = await service.connect()
+        assert isinstance(stream, trio.SocketStream)
+        await stream.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        await stream.send_eof()
+        assert (await read_head(stream)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_an_upgrade_against_the_rfc_is_told_so_in_json() -> None:
+    async with serving() as service:
+        stream = await service.connect()
+        await stream.send_all(upgrade_request("/ws/audio").replace(b"Version: 13", b"Version: 8"))
+        head = await read_head(stream)
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert b"\r\nSec-WebSocket-Version: 13\r\n" in head
+        assert json.loads(await stream.receive_some())["error"] == "bad_handshake"
+        assert await stream.receive_some() == b""
+
+
+async def test_without_room_for_a_connection_it_waits_for_some(
+    capsys: pytest.CaptureFixture[str],
+    set_up_logs: Callable[[str, str], None],
+) -> None:
+    set_up_logs("warning", "json")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with calling("server") as (healthy, service):
+        stream = await service.connect()
+        taken = len(os.listdir("/proc/self/fd")) - 1
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken, hard))
+        try:
+            await stream.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            said = ""
+            with trio.fail_after(5):
+                while "cannot_accept" not in (said := said + capsys.readouterr().err):
+                    assert await healthy.ask(b"live") == b"live"
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (await read_head(stream)).startswith(b"HTTP/1.1 200 ")

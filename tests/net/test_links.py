@@ -1,0 +1,143 @@
+"""What single links promise beyond what every link does."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+import trio
+import trio.testing
+from websockets.frames import Opcode
+
+from service.ending import ABORTED, DRAINED, completed
+from service.net.links import AsgiLink, MemoryLink, StreamLink
+from tests.peers.callers import AsgiCaller, StreamCaller, calling
+
+over_streams = pytest.mark.parametrize("kind", ["stream", "pump", "tls"])
+Calling = Callable[..., AbstractAsyncContextManager[object]]
+
+
+@over_streams
+async def test_pings_are_answered_between_the_fragments_of_a_message(kind: str) -> None:
+    async with calling(kind) as (caller, _):
+        assert isinstance(caller, StreamCaller)
+        protocol = caller.protocol
+        protocol.send_binary(b"ab", fin=False)
+        protocol.send_ping(b"beat")
+        protocol.send_continuation(b"cd", fin=True)
+        await caller.flush()
+        assert await caller.receive() == b"abcd"
+        assert caller.frames == [Opcode.PONG, Opcode.BINARY]
+
+
+@over_streams
+async def test_a_silent_peer_is_pinged_and_if_it_answers_kept(kind: str) -> None:
+    async with calling(kind, ping_seconds=0.2, pong_seconds=0.3, idle_seconds=1.5) as (caller, _):
+        assert isinstance(caller, StreamCaller)
+        assert (await caller.hung_up())[0] == 1008
+        assert caller.frames.count(Opcode.PING) >= 2
+
+
+@over_streams
+async def test_a_peer_that_answers_no_ping_is_gone(kind: str) -> None:
+    async with calling(kind, ping_seconds=0.2, pong_seconds=0.2) as (caller, _):
+        assert isinstance(caller, StreamCaller)
+        await caller.ask(b"hi")
+        caller.protocol.send_frame = lambda frame: None  # type: ignore[method-assign]
+        assert await caller.hung_up() == (None, "")
+
+
+@over_streams
+async def test_0_never_pings(kind: str) -> None:
+    async with calling(kind, ping_seconds=0, idle_seconds=0.6) as (caller, _):
+        assert isinstance(caller, StreamCaller)
+        assert (await caller.hung_up())[0] == 1008
+        assert Opcode.PING not in caller.frames
+
+
+@over_streams
+async def test_pings_are_no_audio(kind: str) -> None:
+    async with calling(kind, idle_seconds=0.5) as (caller, _):
+        assert isinstance(caller, StreamCaller)
+        caller.protocol.send_ping(b"beat")
+        await caller.flush()
+        assert (await caller.hung_up())[0] == 1008
+
+
+@over_streams
+@pytest.mark.parametrize("code", [1000, 1001, 3999])
+async def test_the_peers_close_code_is_echoed(kind: str, code: int) -> None:
+    async with calling(kind) as (caller, _):
+        assert isinstance(caller, StreamCaller)
+        caller.protocol.send_close(code, "bye")
+        await caller.flush()
+        assert await caller.hung_up() == (code, "bye")
+
+
+@over_streams
+async def test_many_frames_in_one_write_have_their_replies_in_order(kind: str) -> None:
+    frames = [bytes([n, n]) * (n + 1) * 20 for n in range(200)]
+    async with calling(kind, "reply=ulaw&encoding=alaw") as (caller, _):
+        assert isinstance(caller, StreamCaller)
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def send() -> None:
+                for frame in frames:
+                    caller.protocol.send_binary(frame)
+                caller.protocol.send_close(1000)
+                await caller.flush()
+
+            replies = [await caller.receive() for _ in frames]
+        assert [len(reply) for reply in replies] == [len(frame) for frame in frames]
+        assert (await caller.hung_up())[0] == 1000
+
+
+async def test_a_close_that_the_peer_never_answers_takes_a_second(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    await StreamLink(ours, 100, 10, 20, 20).close(DRAINED)
+    assert trio.current_time() == pytest.approx(1)
+    assert (await theirs.receive_some())[:4] == b"\x88\x2d\x03\xe9"
+    with pytest.raises(trio.BrokenResourceError):
+        await theirs.send_all(b"x")
+
+
+async def test_a_stream_link_reports_a_reset_while_it_waits_and_while_it_pongs() -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    link = StreamLink(ours, 100, 10, 0, 20)
+    await theirs.send_all(b"\x89\x80\0\0\0\0")
+    await trio.aclose_forcefully(theirs)
+    assert await link.receive() == ABORTED
+    await link.close(ABORTED)
+
+
+@pytest.mark.parametrize(
+    ("event", "ending"),
+    [({"code": 1000}, completed(1000)), ({"code": 1006}, ABORTED), ({}, completed(1005))],
+)
+async def test_asgis_disconnect_code_tells_a_close_from_a_loss(
+    event: dict[str, int], ending: object
+) -> None:
+    caller = AsgiCaller()
+    link = AsgiLink(caller.app_receive.receive, caller.app_send.send, 1)
+    await caller.put({"type": "websocket.disconnect", **event})
+    assert await link.receive() == ending
+
+
+async def test_an_asgi_server_that_reports_a_gone_peer_by_oserror_is_understood() -> None:
+    async def broken(event: object) -> None:
+        raise OSError
+
+    async def silent() -> None: ...
+
+    link = AsgiLink(silent, broken, 1)
+    with pytest.raises(trio.BrokenResourceError):
+        await link.send(b"x")
+    await link.close(DRAINED)
+
+
+async def test_a_memory_link_closes_toward_nobody() -> None:
+    link = MemoryLink()
+    link.from_service.close()
+    await link.close(DRAINED)

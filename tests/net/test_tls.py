@@ -1,0 +1,63 @@
+"""TLS as a Trio stream, held to Trio's own rules for streams, and gone peers."""
+
+import os
+import socket
+import ssl
+import struct
+
+import pytest
+import trio
+import trio.testing
+
+from service.net.tls import TlsStream
+from tests.peers.callers import certificate, certificate_authority, tcp_pair
+
+
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return a server's context and that of a client which trusts it."""
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate().configure_cert(server)
+    # A client that closes with a ticket unread resets the connection, and what it sent is lost.
+    server.num_tickets = 0
+    client = ssl.create_default_context()
+    certificate_authority().configure_trust(client)
+    return server, client
+
+
+async def pair() -> tuple[TlsStream, trio.SSLStream[trio.SocketStream]]:
+    """Return a server's stream and its client's, after the handshake."""
+    for_server, for_client = contexts()
+    accepted, connected = await tcp_pair()
+    ours = TlsStream(accepted, for_server)
+    theirs = trio.SSLStream(connected, for_client, server_hostname="localhost",
+                            https_compatible=True)  # fmt: skip
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ours.do_handshake)
+        nursery.start_soon(theirs.do_handshake)
+    return ours, theirs
+
+
+async def test_it_keeps_trios_rules_for_streams() -> None:
+    await trio.testing.check_two_way_stream(pair, None)
+
+
+async def test_a_peer_that_is_gone_before_the_handshake() -> None:
+    server, _ = contexts()
+    accepted, connected = await tcp_pair()
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await connected.aclose()  # a reset
+    stream = TlsStream(accepted, server)
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.do_handshake()
+    await stream.aclose()
+    assert stream.transport.fileno() < 0
+
+
+async def test_more_than_the_socket_takes_at_once_comes_whole() -> None:
+    ours, theirs = await pair()
+    sent, received = os.urandom(8 << 20), bytearray()
+    async with ours, theirs, trio.open_nursery() as nursery:
+        nursery.start_soon(ours.send_all, sent)
+        while len(received) < len(sent):
+            received += await theirs.receive_some()
+    assert received == sent

@@ -1,0 +1,208 @@
+"""Routes, refusals and errors, through Quart's own test client and plain ASGI."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from service.calls.session import Session
+from tests.peers.callers import AsgiCaller, House, run_asgi
+
+
+async def refused(
+    house: House, query: str = "", path: str = "/ws/audio", **headers: str
+) -> tuple[int, Any, Any]:
+    """Return the status, the body and the headers with which an upgrade is refused."""
+    named = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    caller = AsgiCaller()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(run_asgi, house, caller, query, path, headers=named))
+        start = await caller.connect()
+        assert start["type"] == "websocket.http.response.start", start
+        body = b""
+        while (event := await caller.event())["type"] == "websocket.http.response.body":
+            body += event["body"]
+    return start["status"], json.loads(body), dict(start["headers"])
+
+
+async def test_a_frame_comes_back_through_quarts_own_test_client() -> None:
+    house = House()
+    async with house.app.test_client().websocket("/ws/audio?reply=ulaw&codec=numpy") as websocket:
+        await websocket.send(bytes(320))
+        assert await websocket.receive() == b"\xff" * 160
+    assert house.outcomes == {"completed": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body"),
+    [
+        ("/health", 200, {"status": "ok"}),
+        ("/ready", 200, {"status": "ready"}),
+        ("/nothing", 404, {"error": "not_found"}),
+        ("/ws/audio", 426, {"error": "upgrade_required"}),
+        ("/ws/echo", 404, {"error": "not_found"}),
+    ],
+)
+async def test_gets_answer_in_json(path: str, status: int, body: dict[str, str]) -> None:
+    response = await House().app.test_client().get(path)
+    assert response.status_code == status
+    answer = await response.get_json()
+    assert body.items() <= answer.items()
+    assert status < 400 or answer["message"]
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/metrics", "/ws/audio"])
+async def test_other_methods_are_405_in_json(path: str) -> None:
+    response = await House().app.test_client().post(path)
+    assert response.status_code == 405
+    assert "GET" in response.headers["Allow"]
+    assert (await response.get_json())["error"] == "method_not_allowed"
+
+
+async def test_the_first_page_says_how_to_connect() -> None:
+    response = await House().app.test_client().get("/")
+    assert response.content_type.startswith("text/html")
+    assert "/ws/audio" in await response.get_data(as_text=True)
+
+
+async def test_metrics_come_in_the_format_that_is_asked_for() -> None:
+    client = House().app.test_client()
+    plain = await client.get("/metrics")
+    assert plain.content_type.startswith("text/plain; version=")
+    assert "rt_audio_sessions_active 0.0" in await plain.get_data(as_text=True)
+    accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    assert (await client.get("/metrics", headers=accept)).content_type.startswith(
+        "application/openmetrics-text"
+    )
+
+
+async def test_readiness_says_why_not() -> None:
+    house = House(max_sessions=1)
+    with house.roster.call():
+        response = await house.app.test_client().get("/ready")
+        assert (response.status_code, (await response.get_json())["error"]) == (503, "at_capacity")
+    house.roster.draining = True
+    response = await house.app.test_client().get("/ready")
+    assert (response.status_code, (await response.get_json())["error"]) == (503, "draining")
+    assert (await house.app.test_client().get("/health")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "allowed"),
+    [("encoding", "opus", "pcm16"), ("reply", "opus", "alaw"), ("sample_rate", "0", "192000")],
+)
+async def test_a_bad_parameter_is_400_before_the_upgrade(
+    parameter: str, value: str, allowed: str
+) -> None:
+    house = House()
+    status, body, _ = await refused(house, f"{parameter}={value}")
+    assert status == 400
+    assert (body["parameter"], body["value"]) == (parameter, value)
+    assert allowed in body["allowed"]
+    assert house.tally.refused["bad_parameter"] == 1
+
+
+@pytest.mark.parametrize("reason", ["draining", "at_capacity"])
+async def test_no_room_is_503_with_retry_after(reason: str) -> None:
+    house = House(max_sessions=1)
+    house.roster.accepting = reason == "at_capacity"
+    with house.roster.call():
+        status, body, headers = await refused(house)
+    assert (status, body["error"], headers[b"retry-after"]) == (503, reason, b"1")
+    assert house.tally.refused[reason] == 1
+
+
+async def test_a_page_from_elsewhere_is_403() -> None:
+    house = House(allowed_origins="https://app.example")
+    status, body, _ = await refused(house, Origin="https://evil.example")
+    assert (status, body["error"]) == (403, "origin")
+    assert house.tally.refused["origin"] == 1
+    async with house.app.test_client().websocket(
+        "/ws/audio", headers={"Origin": "https://app.example"}
+    ) as websocket:
+        await websocket.send(b"hi")
+        assert await websocket.receive() == b"hi"
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Path:
+    file = tmp_path / "tokens"
+    file.write_text("sesame\n")
+    return file
+
+
+async def test_an_unknown_token_is_401(tokens: Path) -> None:
+    house = House(tokens_file=tokens)
+    for wrong in ({}, {"query": "access_token=x"}, {"Authorization": "Bearer x"}):
+        status, body, headers = await refused(house, **wrong)
+        assert (status, body["error"]) == (401, "unauthorized")
+        assert headers[b"www-authenticate"] == b"Bearer"
+        assert "sesame" not in str(body)
+    assert house.tally.refused["unauthorized"] == 3
+
+
+@pytest.mark.parametrize(
+    "known",
+    [{"query": "access_token=sesame"}, {"headers": [(b"authorization", b"Bearer sesame")]},
+     {"subprotocols": ["chat", "bearer.sesame"]}],
+)  # fmt: skip
+async def test_a_known_token_is_admitted(tokens: Path, known: dict[str, Any]) -> None:
+    subprotocols = known.get("subprotocols")
+    accepted = await accept(House(tokens_file=tokens), **known)
+    assert accepted["type"] == "websocket.accept"
+    assert accepted["subprotocol"] == (subprotocols and subprotocols[1])
+
+
+async def accept(house: House, query: str = "", path: str = "/ws/audio", **scope: Any) -> Any:
+    """Return the event with which the app answers an upgrade, and leave."""
+    caller = AsgiCaller()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(run_asgi, house, caller, query, path, **scope))
+        event = await caller.connect()
+        await caller.vanish()
+    return event
+
+
+async def test_the_answer_names_the_codec_in_use_and_the_session() -> None:
+    event = await accept(House(codec_order="pure_python"), "codec=opus")
+    headers = dict(event["headers"])
+    assert headers[b"rt-audio-codec"] == b"pure_python"
+    assert len(headers[b"rt-audio-session"]) == 12
+
+
+async def test_an_upgrade_at_the_wrong_path_is_told_the_right_one() -> None:
+    for path, status in (("/", 400), ("/health", 400), ("/ws", 404)):
+        refusal, body, _ = await refused(House(), path=path)
+        assert refusal == status
+        assert status == 404 or "/ws/audio" in body["message"]
+
+
+async def test_echo_is_there_for_conformance_tools_alone() -> None:
+    caller = AsgiCaller()
+    house = House(conformance_echo=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_asgi, house, caller, "", "/ws/echo")
+        await caller.connect()
+        for message in (b"odd", "text"):
+            assert await caller.ask(message) == message
+        await caller.leave()
+    assert house.roster.active == 0
+    assert house.outcomes == {}
+
+
+async def test_a_bug_before_the_upgrade_is_a_500_in_json_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(Session, "__init__", broken)
+    house = House()
+    status, body, _ = await refused(house)
+    assert status == 500
+    assert body["error"] == "internal_server_error"
+    assert "secret" not in str(body)
+    assert house.roster.active == 0

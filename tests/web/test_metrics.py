@@ -1,0 +1,111 @@
+"""The metrics page: its names are a contract."""
+
+import io
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_fd_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_fd_to_metric_families as parse
+
+from service import codec
+from service.calls.roster import Roster
+from service.ending import CLOSE_CODES, OUTCOMES, REJECTIONS
+from service.tally import ENCODINGS, REFUSALS, Tally
+from service.web.metrics import Metrics
+
+PAIRS = [(name, law) for name in codec.available() for law in codec.LAWS]
+SERIES = {
+    "rt_audio_frame_size_bytes_count": [("encoding", name) for name in ENCODINGS],
+    "rt_audio_frames_total": [("direction", "inbound"), ("direction", "outbound")],
+    "rt_audio_audio_seconds_total": [("direction", "inbound"), ("direction", "outbound")],
+    "rt_audio_sessions_total": [("outcome", name) for name in OUTCOMES],
+    "rt_audio_peer_closes_total": [("code", name) for name in CLOSE_CODES],
+    "rt_audio_codec_fallbacks_total": [("codec", name) for name in codec.available()],
+    "rt_audio_connections_refused_total": [("reason", name) for name in REFUSALS],
+    "rt_audio_frames_rejected_total": [("reason", name) for name in REJECTIONS],
+    "rt_audio_frame_turnaround_seconds_count": [],
+    "rt_audio_session_duration_seconds_count": [],
+    "rt_audio_event_loop_lag_seconds_count": [],
+    "rt_audio_sessions_active": [],
+    "rt_audio_draining": [],
+}
+
+
+@pytest.fixture
+def roster() -> Roster:
+    return Roster(7)
+
+
+@pytest.fixture
+def tally() -> Tally:
+    return Tally(codec.available(), codec.LAWS)
+
+
+@pytest.fixture
+def metrics(roster: Roster, tally: Tally) -> Metrics:
+    return Metrics(roster, tally, {"audioop": True, "numpy": True, "opus": False})
+
+
+def value(metrics: Metrics, series: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(series, labels)
+
+
+@pytest.mark.parametrize("series", SERIES)
+def test_every_series_is_there_at_0_from_the_start(metrics: Metrics, series: str) -> None:
+    for labels in [dict([label]) for label in SERIES[series]] or [{}]:
+        assert value(metrics, series, **labels) == 0
+
+
+@pytest.mark.parametrize("direction", ["encode", "decode"])
+@pytest.mark.parametrize(("name", "law"), PAIRS)
+def test_every_codec_has_its_latencies(
+    metrics: Metrics, direction: str, name: str, law: str
+) -> None:
+    series = f"rt_audio_{direction}_seconds_bucket"
+    for bound in ("2.5e-07", "0.01", "+Inf"):
+        assert value(metrics, series, codec=name, law=law, le=bound) == 0
+
+
+def test_what_is_counted_is_shown(metrics: Metrics, roster: Roster, tally: Tally) -> None:
+    tally.frame_bytes["alaw"].add(160)
+    tally.frame_bytes["ulaw"].add(160)
+    tally.sessions["stuck"] += 1
+    tally.turnaround_seconds.add(0.02)
+    tally.turnaround_seconds.add(0.03)
+    tally.turnaround_seconds.add(99)
+    roster.draining = True
+    with roster.call():
+        assert value(metrics, "rt_audio_sessions_active") == 1
+    assert value(metrics, "rt_audio_sessions_active") == 0
+    assert value(metrics, "rt_audio_frames_total", direction="inbound") == 2
+    assert value(metrics, "rt_audio_sessions_total", outcome="stuck") == 1
+    assert value(metrics, "rt_audio_draining") == 1
+    turnaround = "rt_audio_frame_turnaround_seconds"
+    assert value(metrics, f"{turnaround}_bucket", le="0.02") == 1
+    assert value(metrics, f"{turnaround}_bucket", le="5.0") == 2
+    assert value(metrics, f"{turnaround}_bucket", le="+Inf") == 3
+    assert value(metrics, f"{turnaround}_sum") == pytest.approx(99.05)
+
+
+def test_the_service_says_what_it_is(metrics: Metrics) -> None:
+    assert value(metrics, "rt_audio_max_sessions") == 7
+    assert value(metrics, "rt_audio_codec_available", codec="audioop") == 1
+    assert value(metrics, "rt_audio_codec_available", codec="opus") == 0
+    names = {family.name for family in metrics.registry.collect()}
+    assert {"rt_audio_build", "process_resident_memory_bytes", "python_info"} <= names
+
+
+def test_both_formats_parse(metrics: Metrics) -> None:
+    page, content_type = metrics.render("")
+    assert content_type.startswith("text/plain")
+    assert len(list(parse(io.StringIO(page.decode())))) > 20
+    page, content_type = metrics.render("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    families = parse_openmetrics(io.StringIO(page.decode()))  # type: ignore[no-untyped-call]
+    assert len(list(families)) > 20
+
+
+def test_the_registry_may_be_given() -> None:
+    registry = CollectorRegistry()
+    assert Metrics(Roster(1), Tally([], []), {}, registry).registry is registry
+    assert registry.get_sample_value("rt_audio_max_sessions") == 1

@@ -1,0 +1,198 @@
+"""RFC 6455 framing: the same bytes give the same messages, however they are split."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Close, Frame, Opcode
+
+from service.ending import Ending
+from service.websocket.wire import PING, Wire, frame
+
+LIMIT = 70_000
+
+
+def masked(opcode: Opcode, payload: bytes = b"", fin: bool = True) -> bytes:
+    """Return a client's frame."""
+    return Frame(opcode, payload, fin).serialize(mask=True)
+
+
+def close(code: int = 1000, reason: str = "") -> bytes:
+    """Return a client's close frame."""
+    return masked(Opcode.CLOSE, Close(code, reason).serialize())
+
+
+def read(*chunks: bytes) -> tuple[list[bytes | str], bytes, Ending | None]:
+    """Feed a new wire; return its messages, its replies and its ending."""
+    wire = Wire(LIMIT)
+    messages = [message for chunk in chunks for message in wire.feed(chunk)]
+    return messages, wire.take_replies(), wire.ending
+
+
+sizes = st.sampled_from([0, 1, 125, 126, 127, 320, 65535, 65536])
+payloads = sizes.map(os.urandom)
+controls = st.sampled_from([masked(Opcode.PING, b"beat"), masked(Opcode.PONG), b""])
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> tuple[bytes, list[bytes | str]]:
+    """Draw what a well-behaved client sends, and the messages in it."""
+    sent, messages = b"", list[bytes | str]()
+    for _ in range(draw(st.integers(1, 4))):
+        payload = draw(payloads)
+        cuts = sorted(draw(st.lists(st.integers(0, len(payload)), max_size=3)))
+        parts = [payload[a:b] for a, b in zip([0, *cuts], [*cuts, None], strict=True)]
+        text = draw(st.booleans()) and payload.isascii()
+        for number, part in enumerate(parts):
+            kind = Opcode.TEXT if text else Opcode.BINARY
+            opcode = Opcode.CONT if number else kind
+            sent += masked(opcode, part, number == len(parts) - 1) + draw(controls)
+        messages.append(payload.decode() if text else payload)
+    return sent, messages
+
+
+@given(conversations(), st.data())
+def test_any_split_gives_the_same_messages(
+    conversation: tuple[bytes, list[bytes | str]], data: st.DataObject
+) -> None:
+    sent, messages = conversation
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=8)))
+    chunks = [sent[a:b] for a, b in zip([0, *cuts], [*cuts, None], strict=True)]
+    assert read(*chunks) == read(sent)
+    assert read(sent)[0] == messages
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 300])
+def test_every_byte_boundary_down_to_a_byte_a_read(size: int) -> None:
+    payload = os.urandom(size)
+    sent = masked(Opcode.PING, b"x") + masked(Opcode.BINARY, payload) + masked(
+        Opcode.TEXT, "é".encode()[:1], False
+    ) + masked(Opcode.CONT, "é".encode()[1:]) + close(3000)  # fmt: skip
+    whole = read(sent)
+    assert whole[0] == [payload, "é"]
+    for cut in range(len(sent) + 1):
+        assert read(sent[:cut], sent[cut:]) == whole
+    assert read(*(sent[i : i + 1] for i in range(len(sent)))) == whole
+
+
+@given(st.binary(max_size=300), st.integers(0, 300))
+def test_any_bytes_end_in_messages_or_in_an_ending_and_never_in_an_exception(
+    noise: bytes, cut: int
+) -> None:
+    assert read(noise[:cut], noise[cut:]) == read(noise)
+
+
+def test_pings_are_answered_with_their_payload() -> None:
+    assert read(masked(Opcode.PING, b"beat")) == ([], b"\x8a\x04beat", None)
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 3000, 4999])
+def test_the_peers_close_is_echoed_and_its_code_known(code: int) -> None:
+    _, replies, ending = read(close(code, "bye"))
+    assert replies == Frame(Opcode.CLOSE, Close(code, "bye").serialize()).serialize(mask=False)
+    assert ending is not None
+    assert (ending.outcome, ending.peer_code) == ("completed", code)
+
+
+def test_a_close_without_a_code_counts_as_1005() -> None:
+    _, replies, ending = read(masked(Opcode.CLOSE))
+    assert replies == b"\x88\x00"
+    assert ending is not None
+    assert ending.peer_code == 1005
+
+
+BROKEN_RULES = {
+    "a reserved bit": (b"\xc2\x80" + bytes(4), 1002),
+    "a reserved bit with audio": (b"\xc2\x85" + bytes(4 + 5), 1002),
+    "a reserved opcode": (b"\x83\x80" + bytes(4), 1002),
+    "unmasked": (b"\x82\x00", 1002),
+    "a continuation of nothing": (masked(Opcode.CONT, b"x"), 1002),
+    "a message in a message": (masked(Opcode.BINARY, b"x", False) + masked(Opcode.BINARY), 1002),
+    "a long control frame": (b"\x89\xfe\x00\x7e" + bytes(4 + 126), 1002),
+    "a fragmented control frame": (b"\x09\x80" + bytes(4), 1002),
+    "half a close code": (masked(Opcode.CLOSE, b"\x03"), 1002),
+    "a code that is never sent": (masked(Opcode.CLOSE, (1005).to_bytes(2)), 1002),
+    "a close reason that is no UTF-8": (masked(Opcode.CLOSE, b"\x03\xe8\xff"), 1007),
+    "text that is no UTF-8": (masked(Opcode.TEXT, b"\xff"), 1007),
+    "fragments that are no UTF-8": (
+        masked(Opcode.TEXT, b"\xc3", False) + masked(Opcode.CONT, b"("),
+        1007,
+    ),
+    "too large": (b"\x82\xff" + (LIMIT + 1).to_bytes(8) + bytes(4), 1009),
+    "fragments that are too large": (
+        masked(Opcode.BINARY, bytes(LIMIT), False) + masked(Opcode.CONT, b"x"),
+        1009,
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", BROKEN_RULES)
+def test_a_broken_rule_has_its_close_code(rule: str) -> None:
+    sent, code = BROKEN_RULES[rule]
+    _, replies, ending = read(sent)
+    assert ending is not None
+    assert (ending.outcome, ending.code) == ("rejected", code)
+    assert replies[:1] == b"\x88"
+    assert int.from_bytes(replies[2:4]) == code
+
+
+@pytest.mark.parametrize("rule", BROKEN_RULES)
+def test_a_broken_rule_is_found_byte_by_byte_too_behind_good_frames(rule: str) -> None:
+    sent, code = BROKEN_RULES[rule]
+    sent = masked(Opcode.BINARY, b"hi") + sent + masked(Opcode.PING)
+    messages, _, ending = read(*(sent[i : i + 1] for i in range(len(sent))))
+    assert messages[:1] == [b"hi"]
+    assert ending is not None
+    assert (ending.outcome, ending.code) == ("rejected", code)
+
+
+def test_a_frame_within_the_limit_is_waited_for() -> None:
+    assert read(b"\x82\xfe\xff\xff" + bytes(4)) == ([], b"", None)
+
+
+def test_a_close_between_fragments_is_a_close() -> None:
+    """Autobahn|Testsuite's case 7.1.5; websockets alone calls it a protocol error."""
+    messages, replies, ending = read(masked(Opcode.TEXT, b"x", False), close(1000))
+    assert (messages, replies) == ([], b"\x88\x02\x03\xe8")
+    assert ending is not None
+    assert ending.outcome == "completed"
+
+
+def test_nothing_is_read_after_the_end() -> None:
+    assert read(close() + masked(Opcode.BINARY, b"late"))[0] == []
+
+
+def test_our_close_is_said_once_and_waits_for_the_peers() -> None:
+    wire = Wire(LIMIT)
+    assert wire.close(1001, "bye") == b"\x88\x05\x03\xe9bye"
+    assert wire.close(1001, "bye") == b""
+    assert wire.feed(masked(Opcode.BINARY, b"late")) == [b"late"]
+    assert wire.peer_code is None
+    wire.feed(close(1001))
+    assert wire.peer_code == 1001
+
+
+def test_a_long_reason_is_cut_to_what_a_control_frame_holds() -> None:
+    closing = Wire(LIMIT).close(1008, "é" * 100)
+    assert closing[1] <= 125
+    closing[4:].decode()
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65535, 65536])
+def test_replies_are_whole_unmasked_frames(size: int) -> None:
+    for message, opcode in ((bytes(size), Opcode.BINARY), ("x" * size, Opcode.TEXT)):
+        payload = message if isinstance(message, bytes) else message.encode()
+        assert frame(message) == Frame(opcode, payload).serialize(mask=False)
+
+
+def test_our_ping_is_empty() -> None:
+    assert PING == b"\x89\x00"
+
+
+def test_a_message_in_many_fragments_costs_only_its_bytes() -> None:
+    wire = Wire(LIMIT)
+    wire.feed(masked(Opcode.BINARY, b"", False))
+    for _ in range(1000):
+        assert wire.feed(masked(Opcode.CONT, b"x", False)) == []
+    assert wire.feed(masked(Opcode.CONT)) == [b"x" * 1000]
