@@ -1,74 +1,65 @@
 """The hinge between sockets and calls: messages, who answers them, and what carries them.
 
-A link carries a conversation, knows nothing of audio, and says how it ended. Back-pressure is
-the absence of reading: while a reply cannot be written nothing is read, so a peer that does not
-read costs what is in flight and no more, until the send deadline drops it.
+A link carries a conversation and says how it ended; it knows nothing of audio. Back-pressure is
+the absence of reading: while a reply cannot be written, nothing is read. So a peer that does not
+read costs a bounded number of bytes, until the send deadline ends its call.
 """
 
 from abc import ABC, abstractmethod
-from time import perf_counter
-from typing import Any, Protocol
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Protocol
 
-import trio
-
-from service.ending import ABORTED, STUCK, Ending, idle
+from service.ending import Ending
 
 Message = bytes | str
+#: A reply that takes long, made in pieces: each `next` does one, the last returns the reply.
+Work = Generator[None, None, Message]
 
 #: How long the peer may take over the close handshake, in seconds.
 CLOSE_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of one conversation, in bytes and seconds.
+
+    `idle_seconds` without a message end it. A reply must be written within `send_seconds`. After
+    `ping_seconds` without a byte the peer gets a ping; after `pong_seconds` more without a byte it
+    counts as gone. 0 for `ping_seconds` means no pings.
+    """
+
+    message_bytes: int
+    idle_seconds: float
+    send_seconds: float
+    ping_seconds: float
+    pong_seconds: float
+
+
 class Conversation(Protocol):
-    """What a link carries: a reply, or the ending, for each message."""
+    """One side of a call, without I/O. Every method returns at once; only the link waits."""
 
-    def receive(self, message: Message) -> Message | Ending:
-        """Return the reply to a message, or the ending that it brings."""
+    @property
+    def greeting(self) -> Message | None:
+        """What to say before the first message is heard; None for nothing."""
 
-    def replied(self, message: Any, reply: Any, seconds: float) -> None:
-        """Take note that the reply was written, so many seconds after its message was read."""
+    def receive(self, message: Message, /) -> Message | Ending | Work:
+        """Return the reply to a message, the ending that it brings, or long work in pieces."""
+
+    def replied(self, message: Message, seconds: float, /) -> None:
+        """Take note of a reply, written so many seconds after its message was read."""
 
 
 class Link(ABC):
-    """One connection as messages.
-
-    `receive` gives a message, or the ending once there will be none. `send` raises
-    trio.BrokenResourceError when the peer is gone and trio.TooSlowError past the send deadline.
-    Both may be cancelled; what a cancelled send has written is unknown, so only `close` follows.
-    """
+    """One connection that can carry one conversation, and is closed after it."""
 
     @abstractmethod
-    async def receive(self) -> Message | Ending:
-        """Return the next message, or how the connection ended."""
-
-    @abstractmethod
-    async def send(self, message: Message) -> None:
-        """Write one message."""
+    async def carry(self, conversation: Conversation, limits: Limits) -> Ending:
+        """Reply to each message until the conversation is over; return how it ended."""
 
     @abstractmethod
     async def close(self, ending: Ending) -> None:
-        """Tell the peer how it ended, if there is anybody to tell, and let the connection go.
+        """Tell the peer how it ended, if anybody is there, and close the connection.
 
-        Takes CLOSE_SECONDS at most, whatever the peer does.
+        This takes CLOSE_SECONDS at most, whatever the peer does.
         """
-
-    async def carry(self, conversation: Conversation, idle_seconds: float) -> Ending:
-        """Reply to each message until the call is over; return how it ended."""
-        while True:
-            with trio.move_on_after(idle_seconds) as silence:
-                message = await self.receive()
-            if silence.cancelled_caught:
-                return idle(idle_seconds)
-            if isinstance(message, Ending):
-                return message
-            began = perf_counter()
-            reply = conversation.receive(message)
-            if isinstance(reply, Ending):
-                return reply
-            try:
-                await self.send(reply)
-            except trio.TooSlowError:
-                return STUCK
-            except trio.BrokenResourceError:
-                return ABORTED
-            conversation.replied(message, reply, perf_counter() - began)

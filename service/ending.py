@@ -1,14 +1,17 @@
 """How a call ends: the outcomes, and the close codes of RFC 6455 section 7.4.1 that go with them.
 
-An ending is a value. It is what a call *is* when it is over; it goes to the peer as a close
-frame, to the log and to the totals. Exceptions are kept for bugs.
+An ending is a value: a finished call has one. The peer sees it as a close frame, the log as a
+line, the totals as a count. Exceptions are for bugs.
 """
 
-from typing import NamedTuple, final
+from typing import Literal, NamedTuple, final, get_args
 
-OUTCOMES = ("completed", "aborted", "rejected", "idle", "drained", "stuck", "error")
+Outcome = Literal["completed", "aborted", "rejected", "idle", "drained", "stuck", "error"]
 #: Why a message was refused; each ends its call as `rejected`.
-REJECTIONS = ("odd_length", "text", "too_large", "protocol", "invalid_text")
+Rejection = Literal["odd_length", "text", "too_large", "protocol", "invalid_text", "wav_header"]
+
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+REJECTIONS: tuple[Rejection, ...] = get_args(Rejection)
 
 #: What a peer may close with: assigned, registered by applications, private (RFC 6455, 7.4.2).
 CLOSE_CODES = (
@@ -29,22 +32,24 @@ INTERNAL_ERROR = 1011
 
 @final
 class Ending(NamedTuple):
-    """The outcome of a call, and what the peer is told.
+    """The outcome of a call, and the close frame that tells the peer.
 
-    `code` and `reason` are sent in our close frame; no code means there is nobody to tell.
-    `rejection` says which rule a refused message broke; `peer_code` is the code that the peer
+    `told` is False where nobody is left to tell. `code` and `reason` go into our close frame; a
+    call that the peer closed has no code of ours, because our frame repeats the peer's.
+    `rejection` names the rule that a refused message broke; `peer_code` is the code that the peer
     closed with.
     """
 
-    outcome: str
+    outcome: Outcome
     code: int | None = None
     reason: str = ""
-    rejection: str | None = None
+    rejection: Rejection | None = None
     peer_code: int | None = None
+    told: bool = True
 
 
-ABORTED = Ending("aborted")
-STUCK = Ending("stuck")
+ABORTED = Ending("aborted", told=False)
+STUCK = Ending("stuck", told=False)
 DRAINED = Ending("drained", GOING_AWAY, "the service is restarting; please reconnect")
 FAULT = Ending("error", INTERNAL_ERROR, "internal error")
 
@@ -55,17 +60,19 @@ def completed(peer_code: int) -> Ending:
 
 
 def close_code(code: int) -> str:
-    """Return which of CLOSE_CODES a code that a peer closed with is."""
+    """Return the entry of CLOSE_CODES under which a peer's code is counted."""
     name = f"{code // 1000}xxx" if code >= 3000 else str(code)
-    return name if name in CLOSE_CODES else "other"  # other servers let unassigned codes through
+    return (
+        name if name in CLOSE_CODES else "other"
+    )  # an ASGI server may let unassigned codes through
 
 
 def idle(seconds: float) -> Ending:
-    """Return the ending of a call on which nothing was heard for so many seconds."""
+    """Return the ending of a call without audio for so many seconds."""
     return Ending("idle", POLICY_VIOLATION, f"no audio for {seconds:g} seconds")
 
 
-def rejected(rejection: str, code: int, reason: str) -> Ending:
+def rejected(rejection: Rejection, code: int, reason: str) -> Ending:
     """Return the ending of a call whose peer broke a rule."""
     return Ending("rejected", code, reason, rejection)
 

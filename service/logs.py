@@ -60,3 +60,21 @@ def get(name: str) -> structlog.typing.FilteringBoundLogger:
     """Return the logger of that name."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(name)
     return logger
+
+
+class Sparse:
+    """Lets one log line of a kind pass in so many seconds, and counts those between."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next = float("-inf")
+        self._left_out = 0
+
+    def passes(self, now: float) -> int | None:
+        """Return how many lines were left out since the last; None to leave out this one too."""
+        if now < self._next:
+            self._left_out += 1
+            return None
+        left_out, self._left_out = self._left_out, 0
+        self._next = now + self._seconds
+        return left_out

@@ -5,20 +5,21 @@
         connections: one task for each
           listening: until a signal came and the calls are over
 
-The drain runs while listeners and connections are both alive, so /health, /ready and /metrics
+The drain runs while listeners and connections are both alive. So /health, /ready and /metrics
 answer until the last call is over.
 """
 
 import gc
 import logging
+import resource
 import signal
 import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from time import perf_counter
+from typing import NamedTuple
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -29,11 +30,11 @@ from hypercorn.trio.worker_context import WorkerContext
 from service import __version__, codec, logs
 from service.calls.roster import Roster
 from service.config import ConfigurationError, Settings, unknown_variables
-from service.conversation import CLOSE_SECONDS, Link
+from service.conversation import CLOSE_SECONDS
 from service.net.accept import accept
 from service.net.connection import Connection, Shared
-from service.net.links import StreamLink
-from service.net.pump import Pump, PumpedLink
+from service.net.lobby import Lobby
+from service.net.pump import Pump
 from service.tally import Histogram, Tally
 from service.web.access import Access
 from service.web.app import create_app
@@ -48,6 +49,10 @@ _BACKLOG = 4096
 #: storm's time. Frames and ended calls leave it nothing; what HTTP requests leave is found young.
 _GC_THRESHOLDS = (2000, 0, 1000)
 _LAG_SAMPLE_SECONDS = 0.025
+#: Descriptors for listeners, event loops, logs and what a scrape of /metrics reads.
+_OWN_FILES = 32
+#: There may be as many connections that are no calls as there may be sessions, or so many.
+_LOBBY = 100
 
 
 async def serve(
@@ -60,23 +65,24 @@ async def serve(
     configured.
     """
     access = Access.load(settings.allowed_origins, settings.tokens_file)
-    roster = Roster(settings.max_sessions)
+    files = _plan_files(settings.max_sessions)
+    roster = Roster(files.sessions)
     tally = Tally(codec.available(), codec.LAWS)
     metrics = Metrics(roster, tally, {name: name in codec.available() for name in codec.ORDER})
-    # Elsewhere each session reads its own stream.
-    pump = Pump() if sys.platform == "linux" else None
     shared = Shared(
         app=ASGIWrapper(create_app(settings, roster, tally, access, metrics)),
         config=_hypercorn_config(),
         context=WorkerContext(None),
-        send_seconds=settings.send_timeout_seconds,
-        make_link=partial(_make_link, settings, pump),
+        lobby=Lobby(files.lobby),
+        # Elsewhere each session reads its own stream.
+        pump=Pump() if sys.platform == "linux" else None,
         tls=_tls_context(settings),
+        send_seconds=settings.send_timeout_seconds,
     )
     listeners = await _listeners(settings)
     async with _lifespan(shared), trio.open_nursery() as background:
-        if pump is not None:
-            background.start_soon(pump.run)
+        if shared.pump is not None:
+            background.start_soon(shared.pump.run)
         background.start_soon(_watch_lag, tally.loop_lag_seconds)
         async with trio.open_nursery() as connections:
 
@@ -85,12 +91,11 @@ async def serve(
 
             async with trio.open_nursery() as listening:
                 for listener in listeners:
-                    listening.start_soon(accept, listener, take)
+                    listening.start_soon(accept, listener, shared.lobby, take)
                 in_full = await _until_drained(settings, roster, listeners, task_status)
                 listening.cancel_scope.cancel()
             await shared.context.terminated.set()
-            for connection in shared.connections:
-                connection.retire()
+            shared.lobby.retire()
             connections.cancel_scope.deadline = trio.current_time() + CLOSE_SECONDS
         background.cancel_scope.cancel()
     _log.info("stopped", in_full=in_full)
@@ -146,19 +151,34 @@ async def _let_finish(settings: Settings, roster: Roster, *, at_once: bool) -> N
             await roster.wait_empty()
 
 
-def _make_link(
-    settings: Settings, pump: Pump | None, stream: trio.abc.Stream, transport: socket.socket
-) -> Link:
-    """Return the link for an upgraded stream: the pump's, or where there is none its own."""
-    limits = (
-        settings.max_frame_bytes,
-        settings.send_timeout_seconds,
-        settings.ping_seconds,
-        settings.pong_seconds,
-    )
-    if pump is not None:
-        return PumpedLink(pump, transport, stream, *limits)
-    return StreamLink(stream, *limits)
+class _Files(NamedTuple):
+    """How many sessions and how many other connections have a descriptor each."""
+
+    sessions: int
+    lobby: int
+
+
+def _plan_files(max_sessions: int) -> _Files:
+    """Raise the soft limit of descriptors as far as needed; share out the descriptors there are.
+
+    Sessions leave a quarter to the lobby, so that probes and newcomers are always answered.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(max_sessions, _LOBBY)
+    needed = max_sessions + wanted + _OWN_FILES
+    if soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    spare = max(soft - _OWN_FILES, 4)
+    lobby = min(wanted, spare // 4)
+    sessions = min(max_sessions, spare - lobby)
+    if sessions < max_sessions:
+        _log.warning(
+            "few_descriptors",
+            message=f"RT_AUDIO_MAX_SESSIONS={max_sessions} needs {needed} file descriptors; "
+            f"this process may have {soft}, so it takes {sessions} sessions",
+        )
+    return _Files(sessions, lobby)
 
 
 def _hypercorn_config() -> Config:

@@ -6,11 +6,22 @@ here and the collector of `metrics` reads when it is scraped. One thread writes;
 
 from bisect import bisect_left
 from collections.abc import Collection
+from enum import StrEnum
 
+from service.audio.encodings import ENCODINGS
 from service.ending import CLOSE_CODES, OUTCOMES, REJECTIONS
 
-ENCODINGS = ("pcm16", "ulaw", "alaw")
-REFUSALS = ("origin", "unauthorized", "bad_parameter", "at_capacity", "draining", "abandoned")
+
+class Refusal(StrEnum):
+    """Why an upgrade was refused: a label of `rt_audio_connections_refused_total`."""
+
+    ORIGIN = "origin"
+    UNAUTHORIZED = "unauthorized"
+    BAD_PARAMETER = "bad_parameter"
+    AT_CAPACITY = "at_capacity"
+    DRAINING = "draining"
+    ABANDONED = "abandoned"
+
 
 _FRAME_BYTES = (80, 160, 320, 480, 640, 960, 1280, 1920, 3840, 16384, 65536, 1048576)
 _CODEC_SECONDS = (
@@ -63,11 +74,11 @@ class Tally:
         self.loop_lag_seconds = Histogram(_LAG_SECONDS)
         self.inbound_seconds = 0.0
         self.outbound_seconds = 0.0
-        self.sessions = dict.fromkeys(OUTCOMES, 0)
+        self.sessions: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         self.peer_closes = dict.fromkeys(CLOSE_CODES, 0)
         self.codec_fallbacks = dict.fromkeys(codecs, 0)
-        self.refused = dict.fromkeys(REFUSALS, 0)
-        self.frames_rejected = dict.fromkeys(REJECTIONS, 0)
+        self.refused: dict[str, int] = dict.fromkeys(Refusal, 0)
+        self.frames_rejected: dict[str, int] = dict.fromkeys(REJECTIONS, 0)
 
     @property
     def frames(self) -> dict[str, int]:

@@ -34,10 +34,10 @@ ROWS = (
     },
 )
 HOMES = {
-    "quart": {"web.app", "web.pages"},
-    "quart_trio": {"web.app"},
-    "hypercorn": {"server", "net.connection"},
-    "h11": {"net.connection", "client.dial"},
+    "quart": {"web.app", "web.pages", "web.upgrade"},
+    "quart_trio": {"web.app", "web.upgrade"},
+    "hypercorn": {"server", "net.connection", "net.http1"},
+    "h11": {"net.http1", "client.dial"},
     "prometheus_client": {"web.metrics"},
     "numpy": {"codec.vector"},
     "audioop": {"codec.native"},
@@ -50,7 +50,10 @@ HOMES = {
     "pydantic_settings": {"config"},
 }
 #: What cannot do I/O must not even be able to ask for it.
-WITHOUT_IO = ("websocket", "audio", "codec", "ending", "tally", "calls.terms", "calls.session")
+WITHOUT_IO = (
+    "websocket", "audio", "codec", "ending", "tally", "conversation", "calls.terms",
+    "calls.session", "net.talk",
+)  # fmt: skip
 FILES = {
     ".".join(path.relative_to(SERVICE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in SERVICE.rglob("*.py")

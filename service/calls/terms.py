@@ -1,5 +1,7 @@
-"""What a caller asks for, read from the query string of the upgrade."""
+"""What a caller and the service agree on, from the query string of the upgrade."""
 
+import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -8,6 +10,10 @@ from service import codec
 from service.audio.encodings import ENCODING_NAMES
 
 SAMPLE_RATES = range(1, 192_001)
+#: The parameters of /ws/audio; README.md has their table.
+PARAMETERS = ("encoding", "reply", "codec", "sample_rate", "channels", "events", "access_token")
+#: So many unknown parameters are told, no more: their names are the caller's.
+_MOST_TOLD = 5
 
 
 class BadParameter(Exception):  # noqa: N818
@@ -19,28 +25,48 @@ class BadParameter(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True, slots=True)
-class Parameters:
-    """What a caller gets: a codec tier, encodings by their own name, samples a second."""
+class Terms:
+    """The codec tier, the encodings by their own names, and the samples a second.
+
+    `events` says that the caller wants to be told of events in JSON text messages.
+    """
 
     codec: str
     encoding: str
     reply: str
     sample_rate: int
+    events: bool = False
 
     @classmethod
     def parse(cls, query: Mapping[str, str], codec_order: Sequence[str]) -> Self:
-        """Return the parameters that a query string gives; raise BadParameter.
+        """Return the terms that a query string asks for; raise BadParameter.
 
         Names of encodings and codecs may be in any case. An unknown or unavailable codec gets
         the best of `codec_order`.
         """
         encoding = _encoding(query, "encoding", "pcm16")
+        _only(query, "channels", "1", "1; audio is mono")
         return cls(
             codec=codec.resolve(query.get("codec", "").lower(), codec_order),
             encoding=encoding,
             reply=_encoding(query, "reply", encoding),
             sample_rate=_sample_rate(query.get("sample_rate", "8000")),
+            events=_only(query, "events", "json", "json, or left out"),
         )
+
+
+def unknown_parameters(query: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each parameter that nothing reads, most likely a slip.
+
+    Their names come from the caller, so names that do not look like names are left out.
+    """
+    unknown = (name for name in query if name not in PARAMETERS)
+    names = [name for name in unknown if re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", name)]
+    sentences = []
+    for name in names[:_MOST_TOLD]:
+        near = difflib.get_close_matches(name.lower(), PARAMETERS, 1, cutoff=0.75)
+        sentences.append(f"{name} is not a parameter" + (f"; {near[0]}?" if near else ""))
+    return sentences
 
 
 def _encoding(query: Mapping[str, str], parameter: str, default: str) -> str:
@@ -49,6 +75,14 @@ def _encoding(query: Mapping[str, str], parameter: str, default: str) -> str:
         return ENCODING_NAMES[value.lower()]
     except KeyError:
         raise BadParameter(parameter, value, "one of " + ", ".join(ENCODING_NAMES)) from None
+
+
+def _only(query: Mapping[str, str], parameter: str, value: str, allowed: str) -> bool:
+    """Return whether a parameter that has only one value is there."""
+    given = query.get(parameter)
+    if given not in (None, value):
+        raise BadParameter(parameter, str(given), allowed)
+    return given is not None
 
 
 def _sample_rate(value: str) -> int:

@@ -1,212 +1,203 @@
-"""One accepted connection: its stream, and who speaks on it.
+"""One accepted connection: its stream, and what is spoken on it.
 
-Plain requests are Hypercorn's HTTP/1.1 protocol's. A request to upgrade to WebSocket goes past it,
-through websockets' opening handshake to the app, and the session that comes of it owns the stream.
+Plain requests go to `http1`. A request to upgrade to WebSocket goes past it, through websockets'
+opening handshake to the app; then a session owns the stream.
 
-This stands where Hypercorn has its `TCPServer`, for the sake of promises that one does not keep: a
-bug in one connection ends that connection; no write waits longer than the send deadline; an idle
-connection is closed, at shutdown at once; and nobody reads beside a session.
+Hypercorn has a class for this, `TCPServer`. It does not keep promises that are kept here: a bug
+in one connection ends that connection; no write waits longer than the send deadline; an idle
+connection is closed, at shutdown at once; and nothing else reads while a session does.
+
+    IDLE      between requests; closed when its time is over
+    BUSY      a request is under way
+    UPGRADED  a session has the stream
+    RETIRED   told to close: now, or after the request under way
 """
 
 import socket
 import ssl
-import sys
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import Enum, auto
 from math import inf
 from typing import Any
 
 import trio
-from h11 import Request as H11Request
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import (
-    AppWrapper,
-    ASGIReceiveEvent,
-    ConnectionState,
-    Scope,
-    WebsocketCloseEvent,
-)
+from hypercorn.typing import AppWrapper
 
 from service import logs
-from service.conversation import Link
-from service.net.links import READ_BYTES, AsgiSend
-from service.net.tls import TlsStream
+from service.conversation import CLOSE_SECONDS, Link
+from service.net.http1 import Address, Http1
+from service.net.links import PumpedLink, StreamLink
+from service.net.lobby import Lobby
+from service.net.pump import Pump
+from service.net.stream import READ_BYTES, Stream
 from service.websocket.handshake import Handshake, asks_for_websocket, could_be_head, head_end
 
 _log = logs.get(__name__)
 
 #: How long a TLS client may take over its handshake, in seconds.
 _TLS_HANDSHAKE_SECONDS = 10
+#: How long a client may take over a plain request, from its head to the next one, in seconds.
+_REQUEST_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What all connections of a server have in common."""
+    """What all connections of a server have in common; without a pump, each reads for itself."""
 
     app: AppWrapper
     config: Config
     context: WorkerContext
-    send_seconds: float
-    make_link: Callable[[trio.abc.Stream, socket.socket], Link]
+    lobby: Lobby
+    pump: Pump | None
     tls: ssl.SSLContext | None
-    connections: "set[Connection]" = field(default_factory=set)
+    send_seconds: float
 
 
-_FORBIDDEN: WebsocketCloseEvent = {"type": "websocket.close", "code": 1000, "reason": None}
+class State(Enum):
+    """What a connection is doing; the head of the file has the meanings."""
 
-
-class _Http1(H11Protocol):
-    """Hypercorn's HTTP/1.1 without its way into HTTP/2, on which no session could own a stream."""
-
-    async def _check_protocol(self, event: H11Request) -> None:
-        pass
+    IDLE = auto()
+    BUSY = auto()
+    UPGRADED = auto()
+    RETIRED = auto()
 
 
 class Connection:
     """One connection, from its handshake to its close; `run` never raises an Exception.
 
-    A plain request runs in a task of its own, so that the connection is read meanwhile. An
-    upgrade runs in the connection's task: nobody reads then, so the session may.
+    A plain request runs in a task of its own, and the connection is read meanwhile. An upgrade
+    runs in the connection's task: nothing else reads then, so the session may.
     """
 
     def __init__(self, shared: Shared, transport: socket.socket) -> None:
         self._shared = shared
-        self._socket = transport
-        self._stream: trio.SocketStream | TlsStream
-        if shared.tls is None:
-            self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(transport))
-        else:
-            self._stream = TlsStream(transport, shared.tls)
-        self._idle_until = trio.current_time() + shared.config.keep_alive_timeout
+        self._stream = Stream(transport, shared.tls)
+        self._state = State.IDLE
+        self._deadline = trio.current_time() + shared.config.keep_alive_timeout
         self._reading: trio.CancelScope | None = None
-        self._requests: TaskGroup | None = None
-        self._http: _Http1 | None = None
+        self._writing: trio.CancelScope | None = None
+        self._http: Http1 | None = None
         self._new = True
-        self._early = b""  # what a peer sent behind its request to upgrade, ahead of the answer
+        self._early = b""  # bytes that the peer sent behind its request to upgrade
 
     async def run(self) -> None:
-        """Serve requests until either side has had enough, or an upgrade's session has ended."""
-        self._shared.connections.add(self)
+        """Serve requests until either side closes, or an upgrade's session has ended."""
+        self._shared.lobby.enter(self)
         try:
             await self._serve()
         except Exception:
             _log.exception("connection_failed")
         finally:
-            self._shared.connections.discard(self)
+            self._shared.lobby.leave(self)
             await self._stream.aclose()
 
+    def retire_if_idle(self) -> bool:
+        """Close if between requests; return whether that was so."""
+        if self._state is not State.IDLE:
+            return False
+        self.retire()
+        return True
+
     def retire(self) -> None:
-        """Close now if idle; otherwise the request under way is the last."""
-        if self._idle_until < inf:
+        """Close if idle; otherwise the request under way is the last, and its answer in a hurry."""
+        if self._state is State.IDLE:
             self._wait_until(-inf)
+        self._state = State.RETIRED
+        if self._writing is not None:
+            hurry = trio.current_time() + CLOSE_SECONDS
+            self._writing.deadline = min(self._writing.deadline, hurry)
 
     def link(self) -> Link | None:
         """Return the link that owns the stream once the upgrade is answered.
 
-        None if the peer did not wait for the answer (RFC 6455, 4.1), so that it is to be refused.
+        None if the peer did not wait for the answer (RFC 6455, 4.1): refuse the upgrade then.
         """
         if self._early:
             return None
-        return self._shared.make_link(self._stream, self._socket)
-
-    async def spawn_app(
-        self, app: AppWrapper, config: Config, scope: Scope, send: AsgiSend
-    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
-        """Have the app serve a request; Hypercorn calls this, as it would its TaskGroup's."""
-        if scope["type"] == "websocket":
-            # It came right behind another request; alone it would have been answered here.
-            await send(_FORBIDDEN)
-            return _never_put
-        requests = self._requests
-        if requests is None:
-            # A nursery for those that need one; most connections are upgraded and do not.
-            requests = self._requests = TaskGroup()
-            await requests.__aenter__()
-        return await requests.spawn_app(app, config, scope, send)
+        self._state = State.UPGRADED
+        self._shared.lobby.leave(self)
+        pump = self._shared.pump
+        return StreamLink(self._stream) if pump is None else PumpedLink(pump, self._stream)
 
     async def _serve(self) -> None:
-        if isinstance(self._stream, TlsStream):
-            with trio.move_on_after(_TLS_HANDSHAKE_SECONDS) as handshake:
+        if self._shared.tls is not None:
+            with trio.move_on_after(_TLS_HANDSHAKE_SECONDS) as self._reading:
                 try:
                     await self._stream.do_handshake()
                 except trio.BrokenResourceError:
                     return
-            if handshake.cancelled_caught:
+            if self._reading.cancelled_caught:
                 return
-            self._socket = self._stream.transport
+        transport = self._stream.transport
         try:
-            self._ends = self._socket.getpeername()[:2], self._socket.getsockname()[:2]
-        except OSError:  # gone before it was looked at
+            ends = transport.getpeername()[:2], transport.getsockname()[:2]
+        except OSError:  # the peer is gone already
             return
         try:
-            await self._read()
+            await self._read(ends)
         finally:
-            if self._requests is not None:
-                await self._requests.__aexit__(*sys.exc_info())
-            # It refers to the connection; without it all goes with its last reference, and the
-            # garbage collector has nothing to find.
+            if self._http is not None:
+                await self._http.finish()
+            # Break the cycle connection <-> http, so that reference counting frees both at once.
             self._http = None
 
-    async def _read(self) -> None:
+    async def _read(self, ends: tuple[Address, Address]) -> None:
         head = b""
         while (data := await self._receive()) is not None:
-            if self._idle_until < inf:
-                # Between requests: look at a whole head before saying whose it is.
+            if self._state is State.IDLE:
+                # Between requests: see a whole head before choosing who answers it.
                 head += data
                 end = head_end(head)
                 if data and not end and could_be_head(head):
                     continue
                 if asks_for_websocket(head[:end]):
-                    self._wait_until(inf)
+                    self._state = State.BUSY
                     self._early = head[end:]
-                    await self._answer_upgrade(Handshake(head[:end]))
+                    await self._answer_upgrade(Handshake(head[:end]), ends)
                     return
                 data, head = head, b""
-            await self._speak_http(data)
+            await self._speak_http(data, ends)
             if not data:
                 break
         if self._http is not None:
-            await self._http.handle(Closed())
+            await self._http.closed()
 
     async def _receive(self) -> bytes | None:
-        """Return what is read, empty at the end; None if it is to be waited for no longer."""
+        """Return the bytes of one read, none at the end; None when the waiting is over."""
         if self._new:
-            # A client speaks first, so its request is there mostly, and Trio need not wait for it.
+            # A client speaks first, so its request is usually there, and Trio need not wait.
             self._new = False
             with suppress(OSError):
-                return self._socket.recv(READ_BYTES)
-        with trio.CancelScope(deadline=self._idle_until) as self._reading:
+                return self._stream.transport.recv(READ_BYTES)
+        with trio.CancelScope(deadline=self._deadline) as self._reading:
             try:
-                return bytes(await self._stream.receive_some(READ_BYTES))
+                return await self._stream.receive_some(READ_BYTES)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
         return None
 
-    async def _speak_http(self, data: bytes) -> None:
+    async def _speak_http(self, data: bytes, ends: tuple[Address, Address]) -> None:
         if self._http is None:
-            self._sending = trio.Lock()
-            self._http = _Http1(
+            self._http = Http1(
                 self._shared.app,
                 self._shared.config,
                 self._shared.context,
-                self,  # type: ignore[arg-type]  # all of a TaskGroup that HTTP/1.1 asks for
-                ConnectionState({}),
-                self._shared.tls is not None,
-                *self._ends,
-                self._send,
+                tls=self._shared.tls is not None,
+                ends=ends,
+                write=self._written,
+                hang_up=self._stream.aclose,
+                idle=self._be_idle,
             )
-        await self._http.handle(RawData(data))
+        await self._http.receive(data)
 
-    async def _answer_upgrade(self, handshake: Handshake) -> None:
+    async def _answer_upgrade(self, handshake: Handshake, ends: tuple[Address, Address]) -> None:
         if handshake.error is not None:
             await self._write_now(handshake.error)
             return
-        client, server = self._ends
+        client, server = ends
 
         async def answer(event: Any) -> None:
             data = handshake.answer(event)
@@ -226,55 +217,37 @@ class Connection:
             trio.from_thread.run,
         )
 
-    async def _write_now(self, data: bytes) -> None:
-        """Write an answer to an upgrade; there is room for it mostly, and Trio need not wait."""
-        with suppress(OSError):
-            data = data[self._socket.send(data) :]
-        if data:
-            await self._written_in_time(data)
-
-    async def _send(self, event: Event) -> None:
-        """Do what the protocol asks for: write, close, or begin or end being idle."""
-        if isinstance(event, RawData):
-            if not await self._written(event.data):
-                await self._hang_up()
-        elif isinstance(event, Closed):
-            await self._hang_up()
-        elif isinstance(event, Updated):
-            # Here and not by a task of Hypercorn's, which would be started inside the finished
-            # request's cancelled scope and so never run.
-            if not event.idle:
-                self._wait_until(inf)
-            elif self._shared.context.terminated.is_set():
-                self._wait_until(-inf)
-            else:
-                self._wait_until(trio.current_time() + self._shared.config.keep_alive_timeout)
+    def _be_idle(self, idle: bool) -> None:
+        """Wait for a request from now on, or for the end of the one that begins."""
+        seconds = self._shared.config.keep_alive_timeout if idle else _REQUEST_SECONDS
+        if self._state is not State.RETIRED:
+            self._state = State.IDLE if idle else State.BUSY
+            self._wait_until(trio.current_time() + seconds)
+        elif idle:
+            self._wait_until(-inf)
 
     def _wait_until(self, deadline: float) -> None:
-        """Set until when to wait for a request; never ending while one is under way."""
-        self._idle_until = deadline
+        self._deadline = deadline
         if self._reading is not None:
             self._reading.deadline = deadline
 
-    async def _hang_up(self) -> None:
-        await self._stream.aclose()
-        assert self._http is not None
-        await self._http.handle(Closed())
+    async def _write_now(self, data: bytes) -> None:
+        """Write the answer to an upgrade; there is usually room, and Trio need not wait."""
+        with suppress(OSError):
+            data = data[self._stream.transport.send(data) :]
+        if data:
+            await self._written(data)
 
     async def _written(self, data: bytes) -> bool:
-        async with self._sending:  # requests and their reader both write
-            return await self._written_in_time(data)
-
-    async def _written_in_time(self, data: bytes) -> bool:
+        """Write; return False if the peer is gone or does not read."""
+        hurry = self._state is State.RETIRED
         # The request's own scope may be cancelled while its answer is on the way out.
-        with trio.move_on_after(self._shared.send_seconds, shield=True):
+        with trio.move_on_after(
+            CLOSE_SECONDS if hurry else self._shared.send_seconds, shield=True
+        ) as self._writing:
             try:
                 await self._stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return False
             return True
         return False
-
-
-async def _never_put(event: ASGIReceiveEvent) -> None:
-    """Drop an ASGI event for an upgrade that was refused."""

@@ -1,13 +1,14 @@
-"""How messages move: over ASGI, over a Trio stream, and over memory for tests."""
+"""What carries conversations: the pump, a Trio stream without it, and an ASGI server's events."""
 
-from collections import deque
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from time import perf_counter
+from typing import Any
 
 import trio
 
-from service.conversation import CLOSE_SECONDS, Link, Message
+from service.conversation import CLOSE_SECONDS, Conversation, Limits, Link, Message, Work
 from service.ending import (
     ABNORMAL_CLOSURE,
     ABORTED,
@@ -15,29 +16,172 @@ from service.ending import (
     STUCK,
     Ending,
     completed,
+    idle,
 )
-from service.websocket.wire import PING, Wire, frame
+from service.net.line import Line
+from service.net.pump import Pump
+from service.net.stream import READ_BYTES, Stream
+from service.net.talk import FRAMES_AT_ONCE, Talk
 
 AsgiReceive = Callable[[], Awaitable[Any]]
 AsgiSend = Callable[[Any], Awaitable[None]]
 
-#: How much is read at once, in bytes: 200 frames of 20 ms, and what one connection's turn may cost.
-READ_BYTES = 65536
+
+class StreamLink(Link):
+    """A link over a connection on which the upgrade was just answered; its task does the I/O."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._talk: Talk | None = None
+        self._unsent = b""  # the rest of a half-written frame; goes out before the close frame
+
+    async def carry(self, conversation: Conversation, limits: Limits) -> Ending:
+        talk = self._talk = Talk(conversation, limits, trio.current_time())
+        self._unsent = talk.begin()
+        while True:
+            if self._unsent:
+                talk.stalled(trio.current_time())
+                with trio.move_on_after(limits.send_seconds), suppress(trio.BrokenResourceError):
+                    await self._flush()
+                if self._unsent:
+                    self._unsent += talk.due(trio.current_time())
+                    return talk.ending or ABORTED
+            talk.written(perf_counter())
+            if talk.ending is not None:
+                return talk.ending
+            if talk.busy:
+                await trio.lowlevel.checkpoint()
+                self._unsent = talk.go_on()
+                continue
+            data: bytes | None = None
+            with trio.move_on_at(talk.next_due()):
+                try:
+                    data = await self._stream.receive_some(READ_BYTES)
+                except trio.BrokenResourceError:
+                    data = b""
+            if data is not None:
+                self._unsent = talk.take(data, perf_counter())
+            self._unsent += talk.due(trio.current_time())
+
+    async def close(self, ending: Ending) -> None:
+        try:
+            if ending.told:
+                with trio.move_on_after(CLOSE_SECONDS), suppress(trio.BrokenResourceError):
+                    await self._say_goodbye(ending)
+            await self._stream.aclose()
+        finally:
+            if self._talk is not None:
+                self._talk.wire.discard()
+
+    async def _flush(self) -> None:
+        """Write the unsent bytes; a cancellation loses none."""
+        while self._unsent:
+            self._unsent = self._unsent[await self._stream.send_some(self._unsent) :]
+
+    async def _say_goodbye(self, ending: Ending) -> None:
+        assert self._talk is not None, "a link is closed after it has carried"
+        wire = self._talk.wire
+        self._unsent += self._talk.farewell(ending)
+        await self._flush()
+        if ending.outcome == "rejected":
+            # After a protocol error the server ends the connection first (RFC 6455, 7.1.7).
+            self._stream.half_close()
+        # Bytes that are unread when the socket closes become a reset, and a reset can overtake
+        # the close frame. So read on until the peer has answered it.
+        while wire.peer_code is None:
+            data = await self._stream.receive_some(READ_BYTES)
+            if not data:
+                return
+            wire.feed(data)
+            while wire.more and wire.peer_code is None:
+                wire.messages(FRAMES_AT_ONCE)
+                await trio.lowlevel.checkpoint()
 
 
-class Takeable(Protocol):
-    """A connection that the upgrade's handler can take over, found in the ASGI scope's state."""
+class PumpedLink(StreamLink):
+    """A link over a connection that the pump serves."""
 
-    def link(self) -> "Link | None":
-        """Return the link that owns the connection, after the upgrade; None if it had none."""
+    def __init__(self, pump: Pump, stream: Stream) -> None:
+        super().__init__(stream)
+        self._pump = pump
+
+    async def carry(self, conversation: Conversation, limits: Limits) -> Ending:
+        self._talk = Talk(conversation, limits, trio.current_time())
+        line = Line(self._stream.transport, self._talk)
+        try:
+            await self._pump.carry(line)
+        finally:
+            self._unsent = line.unsent
+        if line.bug is not None:
+            raise line.bug
+        assert line.ending is not None
+        return line.ending
 
 
-class AsgiLink(Link):
+class MessageLink(Link):
+    """A link to somebody who speaks in messages, not in bytes.
+
+    `receive` gives a message, or the ending once there will be none. `send` raises
+    trio.BrokenResourceError when the peer is gone. Both may be cancelled.
+    """
+
+    @abstractmethod
+    async def receive(self) -> Message | Ending:
+        """Return the next message, or how the connection ended."""
+
+    @abstractmethod
+    async def send(self, message: Message) -> None:
+        """Send one message."""
+
+    async def carry(self, conversation: Conversation, limits: Limits) -> Ending:
+        if conversation.greeting is not None:
+            ending = await self._sent(conversation.greeting, limits)
+            if ending is not None:
+                return ending
+        while True:
+            with trio.move_on_after(limits.idle_seconds) as silence:
+                message = await self.receive()
+            if silence.cancelled_caught:
+                return idle(limits.idle_seconds)
+            if isinstance(message, Ending):
+                return message
+            began = perf_counter()
+            reply = conversation.receive(message)
+            if not isinstance(reply, bytes | str | Ending):
+                reply = await _finished(reply)
+            if isinstance(reply, Ending):
+                return reply
+            ending = await self._sent(reply, limits)
+            if ending is not None:
+                return ending
+            conversation.replied(message, perf_counter() - began)
+
+    async def _sent(self, message: Message, limits: Limits) -> Ending | None:
+        with trio.move_on_after(limits.send_seconds):
+            try:
+                await self.send(message)
+            except trio.BrokenResourceError:
+                return ABORTED
+            return None
+        return STUCK
+
+
+async def _finished(work: Work) -> Message:
+    """Do long work piece by piece, and let other tasks run in between."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            message: Message = done.value
+            return message
+        await trio.lowlevel.checkpoint()
+
+
+class AsgiLink(MessageLink):
     """A link over an accepted ASGI WebSocket, for any ASGI server and Quart's test client."""
 
-    def __init__(self, receive: AsgiReceive, send: AsgiSend, send_seconds: float) -> None:
+    def __init__(self, receive: AsgiReceive, send: AsgiSend) -> None:
         self._receive, self._send = receive, send
-        self._send_seconds = send_seconds
 
     async def receive(self) -> Message | Ending:
         while True:
@@ -52,127 +196,14 @@ class AsgiLink(Link):
 
     async def send(self, message: Message) -> None:
         key = "text" if isinstance(message, str) else "bytes"
-        with trio.fail_after(self._send_seconds):
-            try:
-                await self._send({"type": "websocket.send", key: message})
-            except OSError as error:  # what ASGI 2.4 servers raise when the peer is gone
-                raise trio.BrokenResourceError from error
+        try:
+            await self._send({"type": "websocket.send", key: message})
+        except OSError as error:  # ASGI 2.4 servers raise it when the peer is gone
+            raise trio.BrokenResourceError from error
 
     async def close(self, ending: Ending) -> None:
         if ending.code is None:
             return
         event = {"type": "websocket.close", "code": ending.code, "reason": ending.reason}
-        with trio.move_on_after(CLOSE_SECONDS):
-            with suppress(OSError):
-                await self._send(event)
-
-
-class StreamLink(Link):
-    """A link over a Trio stream, TCP or TLS, on which the upgrade was just answered.
-
-    Pings after `ping_seconds` of silence, and takes a peer that stays silent for `pong_seconds`
-    more for gone; 0 for `ping_seconds` is never.
-    """
-
-    def __init__(
-        self,
-        stream: trio.abc.Stream,
-        max_bytes: int,
-        send_seconds: float,
-        ping_seconds: float,
-        pong_seconds: float,
-    ) -> None:
-        self.stream = stream
-        self.wire = Wire(max_bytes)
-        self.send_seconds = send_seconds
-        self.ping_seconds, self.pong_seconds = ping_seconds, pong_seconds
-        self.unsent = b""  # what a carrier could not write, and must stand before a close frame
-        self._messages: deque[Message] | tuple[()] = ()
-
-    async def receive(self) -> Message | Ending:
-        while True:
-            if self._messages:
-                return self._messages.popleft()
-            if self.wire.ending is not None:
-                # Its close frame waits until the messages before it have had their replies.
-                return self.wire.ending
-            try:
-                data = await self._read()
-                if not data:
-                    return ABORTED
-                self._messages = deque(self.wire.feed(bytes(data)))
-                if self.wire.ending is None:
-                    await self._write(self.wire.take_replies())
-            except trio.BrokenResourceError:
-                return ABORTED
-            except trio.TooSlowError:
-                return STUCK
-
-    async def send(self, message: Message) -> None:
-        await self._write(frame(message))
-
-    async def _read(self) -> bytes | bytearray:
-        if not self.ping_seconds:
-            return await self.stream.receive_some(READ_BYTES)
-        with trio.move_on_after(self.ping_seconds):
-            return await self.stream.receive_some(READ_BYTES)
-        await self._write(PING)
-        with trio.move_on_after(self.pong_seconds):
-            return await self.stream.receive_some(READ_BYTES)
-        return b""
-
-    async def _write(self, data: bytes) -> None:
-        if data:
-            with trio.fail_after(self.send_seconds):
-                await self.stream.send_all(data)
-
-    async def close(self, ending: Ending) -> None:
-        try:
-            if ending not in (ABORTED, STUCK):
-                with trio.move_on_after(CLOSE_SECONDS), suppress(trio.BrokenResourceError):
-                    await self._say_goodbye(ending)
-            await self.stream.aclose()
-        finally:
-            self.wire.discard()
-
-    async def _say_goodbye(self, ending: Ending) -> None:
-        farewell = self.unsent + self.wire.take_replies()
-        if ending.code is not None:
-            farewell += self.wire.close(ending.code, ending.reason)
-        await self.stream.send_all(farewell)
-        if ending.outcome == "rejected" and isinstance(self.stream, trio.SocketStream):
-            # After a protocol error the server ends the connection first (RFC 6455, 7.1.7).
-            await self.stream.send_eof()
-        # Unread bytes at the moment of closing would become a reset, and a reset can overtake
-        # the close frame; so read on until the peer has had it.
-        while self.wire.peer_code is None:
-            data = await self.stream.receive_some(READ_BYTES)
-            if not data:
-                return
-            self.wire.feed(bytes(data))
-
-
-class MemoryLink(Link):
-    """A link over memory, with its other end in `peer`; a message is taken only when it is read."""
-
-    def __init__(self, send_seconds: float = 10) -> None:
-        self._send_seconds = send_seconds
-        self._to_peer, self.from_service = trio.open_memory_channel[Message | Ending](0)
-        self.to_service, self._from_peer = trio.open_memory_channel[Message](0)
-        self.leave_code: int | None = None
-
-    async def receive(self) -> Message | Ending:
-        try:
-            return await self._from_peer.receive()
-        except trio.EndOfChannel:
-            return ABORTED if self.leave_code is None else completed(self.leave_code)
-
-    async def send(self, message: Message) -> None:
-        with trio.fail_after(self._send_seconds):
-            await self._to_peer.send(message)
-
-    async def close(self, ending: Ending) -> None:
-        with trio.move_on_after(CLOSE_SECONDS), self._to_peer:
-            if ending.code is not None:
-                with suppress(trio.BrokenResourceError):
-                    await self._to_peer.send(ending)
+        with trio.move_on_after(CLOSE_SECONDS), suppress(OSError):
+            await self._send(event)

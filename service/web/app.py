@@ -1,241 +1,194 @@
 """The Quart-Trio app: the console's pages · /health · /ready · /metrics · /ws/audio · /ws/echo.
 
-It admits and refuses, answers the upgrade, and hands the connection to a call. Under our own
-server the connection itself is taken over, and Quart and Hypercorn see nothing of the audio;
-under any other ASGI server, and Quart's test client, the call runs over ASGI events.
+For an upgrade it decides only: check, agree on terms, admit, answer, run the call.
 """
-
-from typing import Any
 
 import trio
 from quart import Response, Websocket, jsonify, request, websocket
-from quart.asgi import ASGIWebsocketConnection
-from quart.ctx import WebsocketContext
-from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio import QuartTrio
-from quart_trio.asgi import TrioASGIWebsocketConnection
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import MapAdapter, WebsocketMismatch
+from werkzeug.routing import WebsocketMismatch
 
 from service import logs
-from service.calls import call
+from service.calls.call import Call, Echo, hold
 from service.calls.roster import Roster
-from service.calls.session import Session
-from service.calls.terms import BadParameter, Parameters
+from service.calls.terms import BadParameter, Terms, unknown_parameters
 from service.config import Settings
-from service.conversation import Link
-from service.net.links import AsgiLink, AsgiReceive, AsgiSend, Takeable
-from service.tally import Tally
-from service.web import pages
-from service.web.access import Access, agreed_subprotocol
+from service.conversation import Limits
+from service.tally import Refusal, Tally
+from service.web import admission
+from service.web.access import Access
+from service.web.admission import Refused
 from service.web.metrics import Metrics
+from service.web.pages import console
+from service.web.upgrade import App, WebsocketConnection, accept, peer_of
 
 _log = logs.get(__name__)
 
-#: When a refused caller may try again, in seconds: a full or leaving pod is not full for long.
-RETRY_AFTER_SECONDS = 1
+#: One log line in so many seconds for refusals of one kind; a storm of them is counted.
+_REFUSAL_LOG_SECONDS = 1
 
 
 def create_app(
     settings: Settings, roster: Roster, tally: Tally, access: Access, metrics: Metrics
 ) -> QuartTrio:
     """Return the app over the given state, all of which may be shared with a server."""
-    app = _App(__name__, static_folder=None)
-    app.asgi_websocket_class = _WebsocketConnection
+    app = App(__name__, static_folder=None)
+    app.asgi_websocket_class = WebsocketConnection
     if settings.console:
-        app.register_blueprint(pages.console(settings, roster, access))
+        app.register_blueprint(console(settings, roster, access))
+    _Probes(roster, metrics).register(app)
+    _Upgrades(settings, roster, tally, access).register(app)
+    app.register_error_handler(WebsocketMismatch, _no_websocket)
+    app.register_error_handler(HTTPException, _http_error)
+    return app
 
-    @app.get("/health")
-    async def health() -> Response:
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the limits that the settings give to each conversation."""
+    return Limits(
+        message_bytes=settings.max_frame_bytes,
+        idle_seconds=settings.idle_seconds,
+        send_seconds=settings.send_timeout_seconds,
+        ping_seconds=settings.ping_seconds,
+        pong_seconds=settings.pong_seconds,
+    )
+
+
+class _Probes:
+    """What Kubernetes and Prometheus ask."""
+
+    def __init__(self, roster: Roster, metrics: Metrics) -> None:
+        self._roster, self._metrics = roster, metrics
+
+    def register(self, app: QuartTrio) -> None:
+        app.get("/health")(self.health)
+        app.get("/ready")(self.ready)
+        app.get("/metrics")(self.scrape)
+
+    async def health(self) -> Response:
         return jsonify(status="ok")
 
-    @app.get("/ready")
-    async def ready() -> Response:
-        reason = roster.unready()
+    async def ready(self) -> Response:
+        reason = self._roster.unready()
         if reason is None:
             return jsonify(status="ready")
         return _error(503, reason, "no further session is taken now")
 
-    @app.get("/metrics")
-    async def scrape() -> Response:
-        page, content_type = metrics.render(request.headers.get("Accept", ""))
+    async def scrape(self) -> Response:
+        page, content_type = self._metrics.render(request.headers.get("Accept", ""))
         return Response(page, content_type=content_type)
 
-    @app.get("/ws/audio")
-    async def not_upgraded() -> Response:
+
+class _Upgrades:
+    """The WebSockets, and what an upgrade that is not granted is told."""
+
+    def __init__(self, settings: Settings, roster: Roster, tally: Tally, access: Access) -> None:
+        self._settings, self._roster = settings, roster
+        self._tally, self._access = tally, access
+        self._limits = limits_of(settings)
+        self._refusal_lines = {reason: logs.Sparse(_REFUSAL_LOG_SECONDS) for reason in Refusal}
+
+    def register(self, app: QuartTrio) -> None:
+        app.get("/ws/audio")(self.not_upgraded)
+        app.websocket("/ws/audio")(self.audio)
+        if self._settings.conformance_echo:
+            app.websocket("/ws/echo")(self.echo)
+        app.register_error_handler(BadParameter, self.bad_parameter)
+        app.register_error_handler(Refused, self.refused)
+
+    async def audio(self) -> None:
+        upgrade = websocket._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's name
+        query = upgrade.args.to_dict()
+        self._check(upgrade, query)
+        terms = Terms.parse(query, self._settings.codec_order)
+        with admission.place(self._roster) as scope:
+            call = Call(terms, peer_of(upgrade), self._tally, self._limits)
+            headers = {"RT-Audio-Codec": terms.codec, "RT-Audio-Session": call.id}
+            slips = unknown_parameters(query)
+            if slips:
+                headers["RT-Audio-Warning"] = ", ".join(slips)
+                _log.warning("unknown_parameter", session=call.id, message=", ".join(slips))
+            self._note_fallback(query, terms, call)
+            link = await accept(upgrade, headers)
+            await call.run(link, scope)
+
+    async def echo(self) -> None:
+        upgrade = websocket._get_current_object()  # type: ignore[attr-defined]
+        self._check(upgrade, upgrade.args.to_dict())
+        with admission.place(self._roster) as scope:
+            link = await accept(upgrade, {})
+            await hold(link, Echo(), self._limits, scope)
+
+    async def not_upgraded(self) -> Response:
         response = _error(426, "upgrade_required", "connect with a WebSocket (RFC 6455)")
         response.headers["Upgrade"] = "websocket"
         response.headers["Connection"] = "Upgrade"
         return response
 
-    @app.websocket("/ws/audio")
-    async def audio() -> None:
-        upgrade = websocket._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's name
-        query = upgrade.args.to_dict()
-        _check(access, roster, upgrade, query)
-        parameters = Parameters.parse(query, settings.codec_order)
-        call_id = call.new_id()
-        asked_for = query.get("codec", parameters.codec).lower()
-        if asked_for != parameters.codec:
-            tally.codec_fallbacks[parameters.codec] += 1
-            _log.warning(
-                "codec_fallback", session=call_id, asked_for=asked_for[:40], codec=parameters.codec
-            )
-        headers = {"RT-Audio-Codec": parameters.codec, "RT-Audio-Session": call_id}
-        session = Session(parameters, tally, settings.max_frame_bytes)
-        with roster.call() as scope:
-            link = await _accept(upgrade, headers, settings.send_timeout_seconds)
-            await call.audio(
-                link,
-                session,
-                tally,
-                call_id=call_id,
-                peer=_peer(upgrade),
-                parameters=parameters,
-                idle_seconds=settings.idle_seconds,
-                scope=scope,
-            )
-
-    if settings.conformance_echo:
-
-        @app.websocket("/ws/echo")
-        async def echo() -> None:
-            upgrade = websocket._get_current_object()  # type: ignore[attr-defined]
-            _check(access, roster, upgrade, upgrade.args.to_dict())
-            with roster.call() as scope:
-                link = await _accept(upgrade, {}, settings.send_timeout_seconds)
-                await call.hold(link, call.Echo(), settings.idle_seconds, scope)
-
-    @app.errorhandler(BadParameter)
-    async def bad_parameter(bad: BadParameter) -> Response:
-        tally.refused["bad_parameter"] += 1
+    async def bad_parameter(self, bad: BadParameter) -> Response:
+        self._note_refusal(Refusal.BAD_PARAMETER, str(bad))
         return _error(
             400,
-            "bad_parameter",
+            Refusal.BAD_PARAMETER,
             str(bad),
             parameter=bad.parameter,
             value=bad.value,
             allowed=bad.allowed,
         )
 
-    @app.errorhandler(_Refused)
-    async def refused(refusal: _Refused) -> Response:
-        tally.refused[refusal.reason] += 1
+    async def refused(self, refusal: Refused) -> Response:
+        self._note_refusal(refusal.reason, str(refusal))
         response = _error(refusal.status, refusal.reason, str(refusal))
         response.headers.update(refusal.headers)
         return response
 
-    @app.errorhandler(WebsocketMismatch)
-    async def no_websocket(error: WebsocketMismatch) -> Response:
-        return _error(400, "no_websocket", "there is no WebSocket at this path; try /ws/audio")
-
-    @app.errorhandler(HTTPException)
-    async def http_error(error: HTTPException) -> Response:
-        name = error.name.lower().replace(" ", "_")
-        response = _error(error.code or 500, name, error.description or error.name)
-        for key, value in error.get_headers():
-            if key == "Allow":
-                response.headers[key] = value
-        return response
-
-    return app
-
-
-class _App(QuartTrio):
-    def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
-        """Return what finds a request's route, without Quart's work on its host.
-
-        No route here depends on host or subdomain, and an upgrade has a storm behind it.
-        """
-        if request is None:
-            return super().create_url_adapter(request)
-        return self.url_map.bind(
-            "",
-            url_scheme=request.scheme,
-            path_info=request.path,
-            default_method=request.method,
-            query_args=request.query_string.decode(),
+    def _check(self, upgrade: Websocket, query: dict[str, str]) -> None:
+        headers = dict(iter(upgrade.headers))
+        admission.check(
+            self._access,
+            origin=headers.get("Origin"),
+            host=headers.get("Host"),
+            authorization=headers.get("Authorization"),
+            query_token=query.get("access_token"),
+            subprotocols=upgrade.requested_subprotocols,
         )
 
-    async def preprocess_websocket(self, websocket_context: WebsocketContext | None = None) -> None:
-        """Do nothing: Quart looks for hooks that are to come before an upgrade; here are none."""
+    def _note_fallback(self, query: dict[str, str], terms: Terms, call: Call) -> None:
+        asked_for = query.get("codec", terms.codec).lower()
+        if asked_for != terms.codec:
+            self._tally.codec_fallbacks[terms.codec] += 1
+            _log.warning(
+                "codec_fallback", session=call.id, asked_for=asked_for[:40], codec=terms.codec
+            )
+
+    def _note_refusal(self, reason: Refusal, message: str) -> None:
+        self._tally.refused[reason] += 1
+        left_out = self._refusal_lines[reason].passes(trio.current_time())
+        if left_out is not None:
+            _log.warning(
+                "upgrade_refused",
+                reason=reason.value,
+                message=message[:300],
+                peer=peer_of(websocket),
+                left_out=left_out,
+            )
 
 
-class _Refused(Exception):  # noqa: N818
-    """An upgrade is not granted, for one of the tally's reasons."""
-
-    def __init__(self, status: int, reason: str, message: str, **headers: str) -> None:
-        super().__init__(message)
-        self.status, self.reason = status, reason
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+async def _no_websocket(error: WebsocketMismatch) -> Response:
+    return _error(400, "no_websocket", "there is no WebSocket at this path; try /ws/audio")
 
 
-def _check(access: Access, roster: Roster, upgrade: Websocket, query: dict[str, str]) -> None:
-    """Raise _Refused unless the caller may connect, and there is room."""
-    headers = dict(iter(upgrade.headers))
-    if not access.welcomes(headers.get("Origin"), headers.get("Host")):
-        raise _Refused(403, "origin", "pages of this origin may not connect")
-    if not access.admits(
-        headers.get("Authorization"),
-        query.get("access_token"),
-        upgrade.requested_subprotocols,
-    ):
-        raise _Refused(401, "unauthorized", "a known bearer token is needed",
-                       WWW_Authenticate="Bearer")  # fmt: skip
-    reason = roster.refusal()
-    if reason is not None:
-        raise _Refused(503, reason, "no further session is taken now",
-                       Retry_After=str(RETRY_AFTER_SECONDS))  # fmt: skip
+async def _http_error(error: HTTPException) -> Response:
+    name = error.name.lower().replace(" ", "_")
+    response = _error(error.code or 500, name, error.description or error.name)
+    for key, value in error.get_headers():
+        if key == "Allow":
+            response.headers[key] = value
+    return response
 
 
 def _error(status: int, error: str, message: str, **details: str) -> Response:
     response = jsonify(error=error, message=message, **details)
     response.status_code = status
     return response
-
-
-def _peer(upgrade: Websocket) -> str:
-    client = upgrade.scope.get("client")
-    return "unknown" if client is None else f"{client[0]}:{client[1]}"
-
-
-async def _accept(upgrade: Websocket, headers: dict[str, str], send_seconds: float) -> Link:
-    """Answer the upgrade with these headers, and return the link for the call."""
-    connection: Takeable | None = upgrade.scope.get("state", {}).get("connection")
-    if connection is None:
-        receive, send = upgrade.asgi  # type: ignore[attr-defined]
-        link: Link | None = AsgiLink(receive, send, send_seconds)
-    else:
-        link = connection.link()
-    if link is None:
-        raise _Refused(400, "abandoned", "data was sent ahead of the answer")
-    await upgrade.accept(headers, agreed_subprotocol(upgrade.requested_subprotocols))
-    return link
-
-
-#: Stands for the queue that Quart's `websocket.receive` would read; the call's link reads instead.
-_NO_CHANNEL = trio.open_memory_channel[Any](0)[1]
-
-
-class _WebsocketConnection(TrioASGIWebsocketConnection):
-    """Quart's WebSocket connection without its reader task and its queue.
-
-    A call reads ASGI's events itself, if at all: so it sees the peer's close code and empty
-    messages, both of which Quart loses, and is not cancelled when the peer leaves.
-    """
-
-    def __init__(self, app: QuartTrio, scope: Any) -> None:
-        # Not the base class's, which opens a queue.
-        self.app, self.scope = app, scope
-        self._accepted = self._closed = False
-        self.receive_channel = _NO_CHANNEL
-
-    async def __call__(self, receive: AsgiReceive, send: AsgiSend) -> None:
-        async def answer(event: Any) -> None:
-            # Once accepted, only the link closes; Quart would say 1000 whatever happened.
-            if not (self._accepted and event["type"] == "websocket.close"):
-                await send(event)
-
-        accepted_websocket = self._create_websocket_from_scope(answer)
-        accepted_websocket.asgi = (receive, send)  # type: ignore[attr-defined]
-        await ASGIWebsocketConnection.handle_websocket(self, accepted_websocket, answer)

@@ -15,6 +15,8 @@ from werkzeug.exceptions import NotFound
 from service import __version__, codec
 from service.calls.roster import Roster
 from service.config import Settings
+from service.tally import Refusal
+from service.web import admission
 from service.web.access import Access
 
 _TYPES = {
@@ -106,13 +108,20 @@ async def _answer(file: _File) -> Response:
     return await response.make_conditional(request)
 
 
-def _refusal(access: Access, roster: Roster) -> str | None:
-    """Return why an upgrade by this page would be refused, in the order of the upgrade's checks.
+def _refusal(access: Access, roster: Roster) -> Refusal | None:
+    """Return why an upgrade by this page would be refused.
 
     A page's own GET has no Origin header, so the page names its origin.
     """
-    if not access.welcomes(request.args.get("origin"), request.headers.get("Host")):
-        return "origin"
-    if not access.admits(request.headers.get("Authorization"), None, ()):
-        return "unauthorized"
+    try:
+        admission.check(
+            access,
+            origin=request.args.get("origin"),
+            host=request.headers.get("Host"),
+            authorization=request.headers.get("Authorization"),
+            query_token=None,
+            subprotocols=(),
+        )
+    except admission.Refused as refused:
+        return refused.reason
     return roster.refusal()

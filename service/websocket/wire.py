@@ -1,8 +1,8 @@
 """RFC 6455 without I/O: the server's side of one connection, bytes in, messages and bytes out.
 
-The protocol is websockets' `ServerProtocol`. What stands here is the cut into whole frames, so
-that a whole, unfragmented binary frame (all that a healthy caller ever sends) costs one call of
-the C mask and no protocol object at all, while every other frame goes to the protocol.
+The protocol is websockets' `ServerProtocol`. This file only cuts the bytes into whole frames. A
+healthy caller sends whole binary frames: such a frame costs one call of the C mask, and no
+protocol object. Every other frame goes to the protocol.
 """
 
 from functools import lru_cache
@@ -17,6 +17,7 @@ from service.ending import (
     INVALID_PAYLOAD,
     NO_STATUS_RECEIVED,
     Ending,
+    Rejection,
     completed,
     rejected,
 )
@@ -26,16 +27,17 @@ _TEXT = 0x80 | Opcode.TEXT
 _CLOSE = 0x80 | Opcode.CLOSE
 _MASKED = 0x80
 _RESERVED_BITS = 0x70
+_OPCODE = 0x0F
 #: An empty ping (RFC 6455, 5.5.2).
 PING = Frame(Opcode.PING, b"").serialize(mask=False)
 
 
 def frame(message: bytes | str) -> bytes:
     """Return the message as one unmasked, unfragmented frame (RFC 6455, 5.2)."""
-    if isinstance(message, str):
-        payload = message.encode()
-        return _header(_TEXT, len(payload)) + payload
-    return _binary_header(len(message)) + message
+    if isinstance(message, bytes):
+        return _binary_header(len(message)) + message
+    payload = message.encode()
+    return _header(_TEXT, len(payload)) + payload
 
 
 @lru_cache(maxsize=1024)
@@ -52,98 +54,103 @@ def _header(first: int, size: int) -> bytes:
 
 
 class Wire:
-    """One connection's framing; messages may have at most `max_bytes`.
+    """The framing of one connection, whose messages may have at most `max_bytes`.
 
-    `feed` what was read and get the messages it completes; send what `take_replies` returns;
-    `ending` is set once the peer has closed, or has broken the protocol.
+    `feed` it each read, take the messages with `messages`, and send the bytes of `take_replies`.
+    `more` says that bytes wait for another `messages`. `ending` is set once the peer has closed or
+    has broken the protocol.
     """
 
     __slots__ = (
-        "_between_messages",
-        "_hopeless",
-        "_message",
-        "_needed",
-        "_partial",
-        "_protocol",
-        "_replies",
-        "_text",
-        "_usual_end",
-        "_usual_payload",
-        "_usual_start",
-        "ending",
-        "max_bytes",
-    )
+        "_between_messages", "_broken", "_data", "_last_end", "_last_payload", "_last_start",
+        "_message", "_needed", "_protocol", "_replies", "_start", "_text", "ending", "max_bytes",
+        "more",
+    )  # fmt: skip
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.ending: Ending | None = None
+        self.more = False
         self._protocol: ServerProtocol | None = None
         self._between_messages = True
-        self._hopeless = False
-        self._partial: bytearray | None = None  # the beginning of a frame
-        self._needed = 0  # how many bytes of it must be there before a look at it is worthwhile
-        self._message: bytearray | None = None  # the beginning of a fragmented message
+        self._broken = False
+        self._data: bytes | bytearray = b""  # what was read and has not become a message yet,
+        self._start = 0  # from here on
+        self._needed = 0  # the bytes of it that the next look needs
+        self._message: bytearray | None = None  # the fragments so far of a message
         self._text = False
         self._replies = b""
-        self._usual_end, self._usual_payload, self._usual_start = -1, 0, b""
+        self._last_end, self._last_payload, self._last_start = -1, 0, b""
 
-    def whole(self, buffer: bytearray, end: int) -> bytes | None:
-        """Return the message if what was read, up to `end`, is just one whole binary message.
+    def sole_message(self, buffer: bytearray, end: int) -> bytes | None:
+        """Return the message if a read, the buffer up to `end`, is one whole binary message.
 
-        A shortcut for the common case; nothing has been taken when it returns None, and `feed`
-        takes all that it takes.
+        This is the fast path. None means that nothing was consumed: `feed` the same bytes.
         """
         if not self._between_messages:
             return None
-        # Callers seldom change the size of their frames, and with it what a frame begins with.
-        if end != self._usual_end or not buffer.startswith(self._usual_start):
+        # Frame sizes rarely change within a call, and so rarely do the first bytes of a frame.
+        if end != self._last_end or not buffer.startswith(self._last_start):
             if end < 6 or buffer[0] != _BINARY:
                 return None
             size, payload = buffer[1] - _MASKED, 6
             if size == 126:
                 size, payload = buffer[2] << 8 | buffer[3], 8
-            if end != payload + size or size > self.max_bytes:
+            # 127 announces a length of 64 bits; no single read holds such a frame.
+            if size == 127 or end != payload + size or size > self.max_bytes:
                 return None
-            self._usual_end, self._usual_payload = end, payload
-            self._usual_start = bytes(buffer[: payload - 4])
-        payload = self._usual_payload
+            self._last_end, self._last_payload = end, payload
+            self._last_start = bytes(buffer[: payload - 4])
+        payload = self._last_payload
         return apply_mask(buffer[payload:end], buffer[payload - 4 : payload])
 
-    def feed(self, data: bytes) -> list[bytes | str]:
-        """Return the messages that these bytes complete, in order."""
-        if self._partial is not None:
-            self._partial += data
-            if len(self._partial) < self._needed:
-                return []
-            data, self._partial = bytes(self._partial), None
+    def feed(self, data: bytes) -> None:
+        """Take the bytes of one read; `messages` gives what they complete."""
+        if self._start == len(self._data):
+            self._data, self._start = data, 0
+        else:
+            if isinstance(self._data, bytes) or self._start:
+                self._data, self._start = bytearray(memoryview(self._data)[self._start :]), 0
+            self._data += data
+        self._between_messages = False
+        self.more = len(self._data) >= self._needed
+
+    def messages(self, most: int) -> list[bytes | str]:
+        """Return the messages that the next frames complete, in order; look at `most` frames."""
         messages: list[bytes | str] = []
-        start, available = 0, len(data)
-        while start < available and self.ending is None:
-            payload, end = (0, available) if self._hopeless else self._extent(data, start)
+        data, start, available = self._data, self._start, len(self._data)
+        self._needed = 0
+        while start < available and self.ending is None and most > 0:
+            payload, end = (0, available) if self._broken else self._extent(data, start)
             if end > available:
-                self._partial, self._needed = bytearray(data[start:]), end - start
+                self._needed = end - start
                 break
             if data[start] == _BINARY and self._message is None and payload:
                 messages.append(apply_mask(data[payload:end], data[payload - 4 : payload]))
             else:
-                # A frame that can only be refused has no end to be cut at: the protocol has it and
-                # all that follows, and finds the fault once it has seen enough.
-                self._hopeless = not payload
-                self._interpret(data[start:end], messages)
+                # A frame against the rules has no reliable length. The protocol gets the rest
+                # of the bytes, and finds the fault.
+                self._broken = not payload
+                self._interpret(bytes(data[start:end]), messages)
             start = end
-        self._between_messages = (
-            self._partial is None
-            and self._message is None
-            and self.ending is None
-            and not self._hopeless
+            most -= 1
+        if self.ending is not None or start == available:
+            self._data, self._start = b"", 0
+        elif self._needed:
+            if start or isinstance(data, bytes):
+                self._data, self._start = bytearray(memoryview(data)[start:]), 0
+        else:
+            self._start = start
+        self.more = bool(self._data) and not self._needed
+        self._between_messages = not (
+            self._data or self._message is not None or self.ending is not None or self._broken
         )
         return messages
 
-    def _extent(self, data: bytes, start: int) -> tuple[int, int]:
+    def _extent(self, data: bytes | bytearray, start: int) -> tuple[int, int]:
         """Return where the payload begins, and where the frame ends or the next look is due.
 
-        A frame that can only be refused ends with the data, its payload nowhere (0): the protocol
-        gets it as it is, and finds the fault.
+        A frame against the rules ends with the data, and its payload is nowhere (0).
         """
         available = len(data)
         if available < start + 2:
@@ -156,15 +163,18 @@ class Wire:
             return 0, payload
         if size >= 126:
             size = int.from_bytes(data[start + 2 : payload - 4])
-        if size > self.max_bytes:
+        room = self.max_bytes
+        if self._message is not None and data[start] & _OPCODE == Opcode.CONT:
+            room -= len(self._message)  # so that no peer has us keep two messages
+        if size > room:
             return 0, available
         return payload, payload + size
 
     def _interpret(self, data: bytes, messages: list[bytes | str]) -> None:
         protocol = self._speaking()
         if self._message is not None and data[0] == _CLOSE:
-            # A control frame may stand between the fragments of a message (RFC 6455, 5.4), and a
-            # close is one; the protocol would call it an error.
+            # A close may stand between the fragments of a message (RFC 6455, 5.4). The protocol
+            # would call that an error.
             self._message = protocol.current_size = None
         protocol.receive_data(data)
         for event in protocol.events_received():
@@ -190,13 +200,13 @@ class Wire:
         try:
             messages.append(content.decode())
         except UnicodeDecodeError:
-            # The protocol leaves this check to whoever joins the fragments (RFC 6455, 8.1).
+            # The protocol leaves this check to the code that joins fragments (RFC 6455, 8.1).
             ending = rejected("invalid_text", INVALID_PAYLOAD, "a text message must be UTF-8")
             protocol.fail(INVALID_PAYLOAD, ending.reason)
             self.ending = ending
 
     def take_replies(self) -> bytes:
-        """Return what the protocol itself has to send: pongs, and its part of a close."""
+        """Return the protocol's own bytes for the peer: pongs, and its part of a close."""
         replies, self._replies = self._replies, b""
         return replies
 
@@ -207,7 +217,7 @@ class Wire:
             return b""
         # A reason must fit a control frame: 125 bytes less two of the code (RFC 6455, 5.5.1).
         protocol.send_close(code, reason.encode()[:123].decode(errors="ignore"))
-        # What comes from now on is read for the peer's own close frame only.
+        # From now on only the peer's own close frame counts.
         self._message, self.ending = None, None
         return b"".join(protocol.data_to_send())
 
@@ -218,7 +228,7 @@ class Wire:
         return None if received is None else int(received.code)
 
     def discard(self) -> None:
-        """Let go of the protocol, whose parser refers to it; nothing may be fed any more."""
+        """Break the cycle protocol <-> parser, so that reference counting frees both at once."""
         if self._protocol is not None:
             self._protocol.parser.close()
 
@@ -229,13 +239,14 @@ class Wire:
 
 
 def _ending(protocol: ServerProtocol) -> Ending:
-    """Return what a protocol that is no longer open says of the peer."""
+    """Return the ending that a closed protocol tells of."""
     fault, sent, received = protocol.parser_exc, protocol.close_sent, protocol.close_rcvd
     if fault is None:
         return completed(int(received.code) if received else NO_STATUS_RECEIVED)
     assert sent is not None
-    rejection = {
-        PayloadTooBig: "too_large",
-        UnicodeDecodeError: "invalid_text",
-    }.get(type(fault), "protocol")
+    rejection: Rejection = "protocol"
+    if isinstance(fault, PayloadTooBig):
+        rejection = "too_large"
+    elif isinstance(fault, UnicodeDecodeError):
+        rejection = "invalid_text"
     return rejected(rejection, int(sent.code), sent.reason)

@@ -7,13 +7,14 @@ import trio
 import trio.testing
 
 from service.calls.roster import Roster
+from tests.peers.callers import admitted
 
 
 def test_calls_are_on_the_line_until_their_block_ends() -> None:
     roster = Roster(2)
-    with roster.call(), roster.call():
+    with admitted(roster), admitted(roster):
         assert roster.active == 2
-        assert roster.refusal() == roster.unready() == "at_capacity"
+        assert roster.refusal() == roster.unready() == roster.admit() == "at_capacity"
     assert roster.active == 0
     assert roster.refusal() is None
     assert roster.unready() is None
@@ -32,7 +33,7 @@ async def test_the_wait_ends_with_the_last_call(autojump_clock: trio.testing.Moc
     ended = []
 
     async def call(seconds: float) -> None:
-        with roster.call():
+        with admitted(roster):
             await trio.sleep(seconds)
         ended.append(seconds)
 
@@ -52,7 +53,7 @@ async def test_nobody_on_the_line_is_no_wait() -> None:
 async def test_dismissal_cancels_every_calls_scope_some_at_a_time() -> None:
     roster = Roster(100)
     with ExitStack() as calls:
-        scopes = [calls.enter_context(roster.call()) for _ in range(100)]
+        scopes = [calls.enter_context(admitted(roster)) for _ in range(100)]
         cancelled = [0]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(roster.dismiss)

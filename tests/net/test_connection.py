@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from websockets.server import ServerProtocol
 
 from service.calls.session import Session
-from service.net.pump import PumpedLink
+from service.net.links import PumpedLink
 from service.websocket.handshake import Handshake
 from tests.peers.callers import (
     StreamCaller,
@@ -134,7 +134,7 @@ async def test_a_connections_bug_ends_that_connection_alone(
             raise ZeroDivisionError
 
         with monkeypatch.context() as patch:
-            patch.setattr("service.net.connection._Http1.handle", broken)
+            patch.setattr("service.net.http1.Http1.receive", broken)
             stream = await service.connect()
             await stream.send_all(b"GET /health HTTP/1.1\r\n\r\n")
             assert await stream.receive_some() == b""

@@ -5,12 +5,12 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 import trio
-import trio.testing
 from websockets.frames import Opcode
 
+from service.calls.session import Session
 from service.ending import ABORTED, DRAINED, completed
-from service.net.links import AsgiLink, MemoryLink, StreamLink
-from tests.peers.callers import AsgiCaller, StreamCaller, calling
+from service.net.links import AsgiLink
+from tests.peers.callers import AsgiCaller, StreamCaller, calling, terminate
 
 over_streams = pytest.mark.parametrize("kind", ["stream", "pump", "tls"])
 Calling = Callable[..., AbstractAsyncContextManager[object]]
@@ -92,24 +92,53 @@ async def test_many_frames_in_one_write_have_their_replies_in_order(kind: str) -
         assert (await caller.hung_up())[0] == 1000
 
 
-async def test_a_close_that_the_peer_never_answers_takes_a_second(
-    autojump_clock: trio.testing.MockClock,
+@over_streams
+async def test_a_drain_during_a_reply_comes_behind_the_whole_reply(kind: str) -> None:
+    async with calling(kind, drain_seconds=0) as (caller, house):
+        assert isinstance(caller, StreamCaller)
+        frame = bytes(1 << 20)
+        await caller.send(frame)
+        caller.protocol.receive_data(await caller.stream.receive_some(10))  # the reply has begun
+        if kind == "tls":
+            terminate()
+        else:
+            await house.roster.dismiss()
+        assert await caller.receive() == frame
+        assert (await caller.hung_up())[0] == 1001
+
+
+@over_streams
+async def test_turnaround_is_from_the_read_to_the_write_of_each_reply(
+    kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, theirs = trio.testing.memory_stream_pair()
-    await StreamLink(ours, 100, 10, 20, 20).close(DRAINED)
-    assert trio.current_time() == pytest.approx(1)
-    assert (await theirs.receive_some())[:4] == b"\x88\x2d\x03\xe9"
-    with pytest.raises(trio.BrokenResourceError):
-        await theirs.send_all(b"x")
+    """Four frames of one read whose replies are written together took equally long."""
+    counted = []
+
+    def replied(self: Session, message: object, seconds: float) -> None:
+        counted.append(seconds)
+
+    monkeypatch.setattr(Session, "replied", replied)
+    async with calling(kind) as (caller, _):
+        assert isinstance(caller, StreamCaller)
+        for _ in range(4):
+            caller.protocol.send_binary(b"hi")
+        await caller.flush()
+        for _ in range(4):
+            await caller.receive()
+        assert len(counted) == 4
+        assert len(set(counted)) == 1
 
 
-async def test_a_stream_link_reports_a_reset_while_it_waits_and_while_it_pongs() -> None:
-    ours, theirs = trio.testing.memory_stream_pair()
-    link = StreamLink(ours, 100, 10, 0, 20)
-    await theirs.send_all(b"\x89\x80\0\0\0\0")
-    await trio.aclose_forcefully(theirs)
-    assert await link.receive() == ABORTED
-    await link.close(ABORTED)
+async def test_a_close_that_the_peer_never_answers_takes_a_second() -> None:
+    async with calling("stream") as (caller, house):
+        assert isinstance(caller, StreamCaller)
+        await caller.ask(b"hi")
+        began = trio.current_time()
+        await house.roster.dismiss()
+        while house.roster.active:
+            await trio.lowlevel.checkpoint()
+        assert 0.9 < trio.current_time() - began < 5
+        assert (await caller.stream.receive_some())[:4] == b"\x88\x2d\x03\xe9"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +149,7 @@ async def test_asgis_disconnect_code_tells_a_close_from_a_loss(
     event: dict[str, int], ending: object
 ) -> None:
     caller = AsgiCaller()
-    link = AsgiLink(caller.app_receive.receive, caller.app_send.send, 1)
+    link = AsgiLink(caller.app_receive.receive, caller.app_send.send)
     await caller.put({"type": "websocket.disconnect", **event})
     assert await link.receive() == ending
 
@@ -131,13 +160,7 @@ async def test_an_asgi_server_that_reports_a_gone_peer_by_oserror_is_understood(
 
     async def silent() -> None: ...
 
-    link = AsgiLink(silent, broken, 1)
+    link = AsgiLink(silent, broken)
     with pytest.raises(trio.BrokenResourceError):
         await link.send(b"x")
-    await link.close(DRAINED)
-
-
-async def test_a_memory_link_closes_toward_nobody() -> None:
-    link = MemoryLink()
-    link.from_service.close()
     await link.close(DRAINED)

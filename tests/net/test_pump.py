@@ -9,7 +9,9 @@ from websockets.frames import Frame, Opcode
 
 from service.calls.session import Session
 from service.conversation import Message
-from service.net.pump import ENDINGS_AT_ONCE, Pump, PumpedLink
+from service.net.links import PumpedLink
+from service.net.pump import ENDINGS_AT_ONCE, Pump
+from service.net.stream import Stream
 from tests.peers.callers import (
     House,
     HungUp,
@@ -177,16 +179,16 @@ async def test_a_cancelled_call_leaves_the_pump_and_its_descriptor() -> None:
 async def test_a_bug_ends_its_own_call_and_the_pump_goes_on(
     monkeypatch: pytest.MonkeyPatch, messages: list[bytes]
 ) -> None:
+    receive = Session.receive
+
+    def broken(self: Session, message: bytes) -> object:
+        if message == b"boom":
+            raise ZeroDivisionError
+        return receive(self, message)
+
+    monkeypatch.setattr(Session, "receive", broken)
     async with serving() as service:
         healthy, doomed = await service.call(), await service.call()
-        receive = Session.receive
-
-        def broken(self: Session, message: bytes) -> object:
-            if message == b"boom":
-                raise ZeroDivisionError
-            return receive(self, message)
-
-        monkeypatch.setattr(Session, "receive", broken)
         for message in messages:
             doomed.protocol.send_binary(message)
         await doomed.flush()
@@ -202,9 +204,9 @@ async def test_calls_that_are_served_in_one_turn_have_each_their_own_fate(
     def broken_receive(self: Session, message: bytes) -> object:
         return 1 // (message != b"boom") and receive(self, message)
 
-    def broken_replied(self: Session, message: bytes, reply: bytes, seconds: float) -> None:
+    def broken_replied(self: Session, message: Message, seconds: float) -> None:
         assert 1 // (message != b"bang")
-        replied(self, message, reply, seconds)
+        replied(self, message, seconds)
 
     monkeypatch.setattr(Session, "receive", broken_receive)
     monkeypatch.setattr(Session, "replied", broken_replied)
@@ -247,11 +249,10 @@ async def test_of_a_crowd_that_hangs_up_at_once_a_few_at_a_time_leave() -> None:
         callers = []
         for _ in range(crowd):
             ours, theirs = await tcp_pair()
-            stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
-            nursery.start_soon(run_call, house, PumpedLink(pump, ours, stream, 100, 10, 20, 20))
+            nursery.start_soon(run_call, house, PumpedLink(pump, Stream(ours)))
             callers.append(theirs)
-        while len(pump.exchanges) < crowd:
-            await trio.lowlevel.checkpoint()
+        for caller in callers:
+            assert await StreamCaller(caller).ask(b"hi") == b"hi"
         trio.lowlevel.add_instrument(Watch())
         for caller in callers:
             caller.socket.close()  # at once: to close a stream is to wait
@@ -259,27 +260,3 @@ async def test_of_a_crowd_that_hangs_up_at_once_a_few_at_a_time_leave() -> None:
             await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
     assert max(left_at_once) <= ENDINGS_AT_ONCE
-
-
-async def test_a_descriptor_that_is_not_ready_after_all_is_waited_for_again() -> None:
-    house = House()
-    ours, theirs = await tcp_pair()
-
-    pump = Pump()
-    stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
-    link = PumpedLink(pump, ours, stream, 100, 10, 20, 20)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pump.run)
-        nursery.start_soon(run_call, house, link)
-        while not pump.exchanges:
-            await trio.lowlevel.checkpoint()
-        [exchange] = pump.exchanges.values()
-        exchange.serve(bytearray(100), [])
-        caller = StreamCaller(theirs)
-        assert await caller.ask(b"hi") == b"hi"
-        await caller.leave()
-        with trio.fail_after(5):
-            while house.roster.active:
-                await trio.lowlevel.checkpoint()
-        nursery.cancel_scope.cancel()
-    assert house.outcomes == {"completed": 1}

@@ -1,8 +1,8 @@
 """The other end of a call, the same over every link, so that one suite can run over all of them.
 
-memory   a MemoryLink
+memory   a MemoryLink, which stands here
 asgi     the app, by ASGI events, as under any server
-stream   a StreamLink over a memory stream
+stream   a StreamLink over TCP on loopback
 pump     a PumpedLink over TCP on loopback
 server   the whole server over TCP
 tls      the whole server over TLS
@@ -29,19 +29,19 @@ from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
 from service import codec
-from service.calls import call
-from service.calls.roster import Roster
-from service.calls.session import Session
-from service.calls.terms import Parameters
+from service.calls.call import Call
+from service.calls.roster import Place, Roster
+from service.calls.terms import Terms
 from service.config import Settings
-from service.conversation import Link, Message
-from service.ending import Ending
-from service.net.links import MemoryLink, StreamLink
-from service.net.pump import Pump, PumpedLink
+from service.conversation import CLOSE_SECONDS, Link, Message
+from service.ending import ABORTED, Ending, completed
+from service.net.links import MessageLink, PumpedLink, StreamLink
+from service.net.pump import Pump
+from service.net.stream import Stream
 from service.server import serve
 from service.tally import Tally
 from service.web.access import Access
-from service.web.app import create_app
+from service.web.app import create_app, limits_of
 from service.web.metrics import Metrics
 
 KINDS = ("memory", "asgi", "stream", "pump", "server", "tls")
@@ -53,6 +53,13 @@ class HungUp(Exception):
     def __init__(self, code: int | None, reason: str) -> None:
         super().__init__(code, reason)
         self.code, self.reason = code, reason
+
+
+def admitted(roster: Roster) -> Place:
+    """Return a place that the roster has for a call."""
+    place = roster.admit()
+    assert isinstance(place, Place), place
+    return place
 
 
 class House:
@@ -70,6 +77,10 @@ class House:
     def outcomes(self) -> dict[str, int]:
         """The outcomes that were counted, without the zeros."""
         return {name: count for name, count in self.tally.sessions.items() if count}
+
+    def place(self) -> Place:
+        """Return a place on the line, as a call has."""
+        return admitted(self.roster)
 
     async def metric(self, series: str) -> float:
         """Return the value of one series on /metrics."""
@@ -105,6 +116,30 @@ class Caller(ABC):
         except HungUp as end:
             return end.code, end.reason
         raise AssertionError(f"a message instead of an end: {unexpected!r:.60}")
+
+
+class MemoryLink(MessageLink):
+    """A link over memory channels; a message is taken only when it is read."""
+
+    def __init__(self) -> None:
+        self._to_peer, self.from_service = trio.open_memory_channel[Message | Ending](0)
+        self.to_service, self._from_peer = trio.open_memory_channel[Message](0)
+        self.leave_code: int | None = None
+
+    async def receive(self) -> Message | Ending:
+        try:
+            return await self._from_peer.receive()
+        except trio.EndOfChannel:
+            return ABORTED if self.leave_code is None else completed(self.leave_code)
+
+    async def send(self, message: Message) -> None:
+        await self._to_peer.send(message)
+
+    async def close(self, ending: Ending) -> None:
+        with trio.move_on_after(CLOSE_SECONDS), self._to_peer:
+            if ending.code is not None:
+                with suppress(trio.BrokenResourceError):
+                    await self._to_peer.send(ending)
 
 
 class MemoryCaller(Caller):
@@ -240,7 +275,7 @@ async def calling(kind: str, query: str = "", **settings: Any) -> AsyncIterator[
             yield caller, house
             await caller.vanish()
         else:
-            link, other_end = await _link(kind, house.settings, nursery)
+            link, other_end = await _link(kind, nursery)
             nursery.start_soon(run_call, house, link, query)
             yield other_end, house
             await other_end.vanish()
@@ -253,18 +288,11 @@ async def calling(kind: str, query: str = "", **settings: Any) -> AsyncIterator[
 
 async def run_call(house: House, link: Link, query: str = "") -> None:
     """Hold a call as the app's handler does."""
-    parameters = Parameters.parse(dict(parse_qsl(query)), house.settings.codec_order)
-    with house.roster.call() as scope:
-        await call.audio(
-            link,
-            Session(parameters, house.tally, house.settings.max_frame_bytes),
-            house.tally,
-            call_id=call.new_id(),
-            peer="test",
-            parameters=parameters,
-            idle_seconds=house.settings.idle_seconds,
-            scope=scope,
-        )
+    settings = house.settings
+    terms = Terms.parse(dict(parse_qsl(query)), settings.codec_order)
+    limits = limits_of(settings)
+    with house.place() as scope:
+        await Call(terms, "test", house.tally, limits).run(link, scope)
 
 
 async def run_asgi(
@@ -286,24 +314,16 @@ async def run_asgi(
         await house.app(scope, caller.app_receive.receive, caller.app_send.send)  # type: ignore[arg-type]
 
 
-async def _link(kind: str, settings: Settings, nursery: trio.Nursery) -> tuple[Link, Caller]:
+async def _link(kind: str, nursery: trio.Nursery) -> tuple[Link, Caller]:
     if kind == "memory":
-        memory = MemoryLink(settings.send_timeout_seconds)
+        memory = MemoryLink()
         return memory, MemoryCaller(memory)
-    limits = (
-        settings.max_frame_bytes,
-        settings.send_timeout_seconds,
-        settings.ping_seconds,
-        settings.pong_seconds,
-    )
+    accepted, connected = await tcp_pair()
     if kind == "stream":
-        ours, theirs = trio.testing.lockstep_stream_pair()
-        return StreamLink(ours, *limits), StreamCaller(theirs)
+        return StreamLink(Stream(accepted)), StreamCaller(connected)
     pump = Pump()
     nursery.start_soon(pump.run)
-    accepted, connected = await tcp_pair()
-    stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
-    return PumpedLink(pump, accepted, stream, *limits), StreamCaller(connected)
+    return PumpedLink(pump, Stream(accepted)), StreamCaller(connected)
 
 
 async def tcp_pair() -> tuple[socket.socket, trio.SocketStream]:

@@ -81,7 +81,7 @@ async def test_metrics_come_in_the_format_that_is_asked_for() -> None:
 
 async def test_readiness_says_why_not() -> None:
     house = House(max_sessions=1)
-    with house.roster.call():
+    with house.place():
         response = await house.app.test_client().get("/ready")
         assert (response.status_code, (await response.get_json())["error"]) == (503, "at_capacity")
     house.roster.draining = True
@@ -92,7 +92,13 @@ async def test_readiness_says_why_not() -> None:
 
 @pytest.mark.parametrize(
     ("parameter", "value", "allowed"),
-    [("encoding", "opus", "pcm16"), ("reply", "opus", "alaw"), ("sample_rate", "0", "192000")],
+    [
+        ("encoding", "opus", "pcm16"),
+        ("reply", "opus", "alaw"),
+        ("sample_rate", "0", "192000"),
+        ("channels", "2", "mono"),
+        ("events", "xml", "json"),
+    ],
 )
 async def test_a_bad_parameter_is_400_before_the_upgrade(
     parameter: str, value: str, allowed: str
@@ -108,8 +114,8 @@ async def test_a_bad_parameter_is_400_before_the_upgrade(
 @pytest.mark.parametrize("reason", ["draining", "at_capacity"])
 async def test_no_room_is_503_with_retry_after(reason: str) -> None:
     house = House(max_sessions=1)
-    house.roster.accepting = reason == "at_capacity"
-    with house.roster.call():
+    with house.place():
+        house.roster.accepting = reason == "at_capacity"
         status, body, headers = await refused(house)
     assert (status, body["error"], headers[b"retry-after"]) == (503, reason, b"1")
     assert house.tally.refused[reason] == 1

@@ -8,20 +8,22 @@ from prometheus_client.openmetrics.parser import text_fd_to_metric_families as p
 from prometheus_client.parser import text_fd_to_metric_families as parse
 
 from service import codec
+from service.audio.encodings import ENCODINGS
 from service.calls.roster import Roster
 from service.ending import CLOSE_CODES, OUTCOMES, REJECTIONS
-from service.tally import ENCODINGS, REFUSALS, Tally
+from service.tally import Refusal, Tally
 from service.web.metrics import Metrics
+from tests.peers.callers import admitted
 
 PAIRS = [(name, law) for name in codec.available() for law in codec.LAWS]
-SERIES = {
+SERIES: dict[str, list[tuple[str, str]]] = {
     "rt_audio_frame_size_bytes_count": [("encoding", name) for name in ENCODINGS],
     "rt_audio_frames_total": [("direction", "inbound"), ("direction", "outbound")],
     "rt_audio_audio_seconds_total": [("direction", "inbound"), ("direction", "outbound")],
     "rt_audio_sessions_total": [("outcome", name) for name in OUTCOMES],
     "rt_audio_peer_closes_total": [("code", name) for name in CLOSE_CODES],
     "rt_audio_codec_fallbacks_total": [("codec", name) for name in codec.available()],
-    "rt_audio_connections_refused_total": [("reason", name) for name in REFUSALS],
+    "rt_audio_connections_refused_total": [("reason", name) for name in Refusal],
     "rt_audio_frames_rejected_total": [("reason", name) for name in REJECTIONS],
     "rt_audio_frame_turnaround_seconds_count": [],
     "rt_audio_session_duration_seconds_count": [],
@@ -74,7 +76,7 @@ def test_what_is_counted_is_shown(metrics: Metrics, roster: Roster, tally: Tally
     tally.turnaround_seconds.add(0.03)
     tally.turnaround_seconds.add(99)
     roster.draining = True
-    with roster.call():
+    with admitted(roster):
         assert value(metrics, "rt_audio_sessions_active") == 1
     assert value(metrics, "rt_audio_sessions_active") == 0
     assert value(metrics, "rt_audio_frames_total", direction="inbound") == 2

@@ -103,7 +103,7 @@ async def test_the_page_is_told_why_an_upgrade_would_be_refused(tmp_path: Path) 
     assert (await facts(house, Authorization="Bearer x"))["refusal"] == "unauthorized"
     assert (await facts(house, **known))["refusal"] is None
     assert (await facts(house, "origin=http://elsewhere", **known))["refusal"] == "origin"
-    with house.roster.call():
+    with house.place():
         assert (await facts(house, **known))["refusal"] == "at_capacity"
     house.roster.accepting = False
     assert (await facts(house, **known))["refusal"] == "draining"

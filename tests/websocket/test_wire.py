@@ -26,8 +26,17 @@ def close(code: int = 1000, reason: str = "") -> bytes:
 def read(*chunks: bytes) -> tuple[list[bytes | str], bytes, Ending | None]:
     """Feed a new wire; return its messages, its replies and its ending."""
     wire = Wire(LIMIT)
-    messages = [message for chunk in chunks for message in wire.feed(chunk)]
+    messages = [message for chunk in chunks for message in taken(wire, chunk)]
     return messages, wire.take_replies(), wire.ending
+
+
+def taken(wire: Wire, chunk: bytes, most: int = 3) -> list[bytes | str]:
+    """Feed a chunk, and return its messages as a carrier takes them, some frames at a time."""
+    wire.feed(chunk)
+    messages = []
+    while wire.more:
+        messages += wire.messages(most)
+    return messages
 
 
 sizes = st.sampled_from([0, 1, 125, 126, 127, 320, 65535, 65536])
@@ -167,9 +176,9 @@ def test_our_close_is_said_once_and_waits_for_the_peers() -> None:
     wire = Wire(LIMIT)
     assert wire.close(1001, "bye") == b"\x88\x05\x03\xe9bye"
     assert wire.close(1001, "bye") == b""
-    assert wire.feed(masked(Opcode.BINARY, b"late")) == [b"late"]
+    assert taken(wire, masked(Opcode.BINARY, b"late")) == [b"late"]
     assert wire.peer_code is None
-    wire.feed(close(1001))
+    taken(wire, close(1001))
     assert wire.peer_code == 1001
 
 
@@ -192,7 +201,50 @@ def test_our_ping_is_empty() -> None:
 
 def test_a_message_in_many_fragments_costs_only_its_bytes() -> None:
     wire = Wire(LIMIT)
-    wire.feed(masked(Opcode.BINARY, b"", False))
+    taken(wire, masked(Opcode.BINARY, b"", False))
     for _ in range(1000):
-        assert wire.feed(masked(Opcode.CONT, b"x", False)) == []
-    assert wire.feed(masked(Opcode.CONT)) == [b"x" * 1000]
+        assert taken(wire, masked(Opcode.CONT, b"x", False)) == []
+    assert taken(wire, masked(Opcode.CONT)) == [b"x" * 1000]
+
+
+lengths = st.sampled_from([0, 1, 119, 125, 126, 127, 300, 65535, 65536])
+
+
+@given(lengths.map(os.urandom), st.integers(0, 300), st.data())
+def test_the_fast_path_takes_whole_frames_only(
+    payload: bytes, first: int, data: st.DataObject
+) -> None:
+    """A frame of each length form, in two reads, read as the pump does."""
+    sent = masked(Opcode.BINARY, payload)
+    cut = data.draw(st.integers(0, min(first, len(sent))) | st.just(len(sent)))
+    wire, messages = Wire(LIMIT), list[bytes | str]()
+    for chunk in filter(None, (sent[:cut], sent[cut:])):
+        sole = wire.sole_message(bytearray(chunk), len(chunk))
+        messages += taken(wire, chunk) if sole is None else [sole]
+    assert messages == [payload]
+    assert wire.ending is None
+
+
+def test_the_length_127_announces_a_longer_form_and_is_no_size() -> None:
+    """The first 133 bytes of a large frame look like a frame of 127 bytes."""
+    sent = masked(Opcode.BINARY, bytes(range(256)) * 256)
+    wire = Wire(LIMIT)
+    assert wire.sole_message(bytearray(sent[:133]), 133) is None
+    assert taken(wire, sent[:133]) == []
+    assert taken(wire, sent[133:]) == [bytes(range(256)) * 256]
+
+
+def test_a_fragment_that_would_make_the_message_too_large_is_refused_at_its_head() -> None:
+    """Nobody keeps two messages of the limit: one in fragments, one in the last frame."""
+    head = b"\x80\xff" + LIMIT.to_bytes(8) + bytes(4)
+    _, _, ending = read(masked(Opcode.BINARY, bytes(LIMIT - 1), False), head)
+    assert ending is not None
+    assert ending.code == 1009
+
+
+def test_messages_come_a_few_at_a_time() -> None:
+    wire = Wire(LIMIT)
+    wire.feed(masked(Opcode.BINARY, b"a") * 5 + b"\x82")
+    taken_so_far = [wire.messages(2), wire.messages(2), wire.messages(2)]
+    assert taken_so_far == [[b"a"] * 2, [b"a"] * 2, [b"a"]]
+    assert not wire.more

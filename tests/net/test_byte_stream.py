@@ -1,15 +1,16 @@
-"""TLS as a Trio stream, held to Trio's own rules for streams, and gone peers."""
+"""Our stream over a socket, plain and with TLS, held to Trio's own rules for streams."""
 
 import os
 import socket
 import ssl
 import struct
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from service.net.tls import TlsStream
+from service.net.stream import Stream
 from tests.peers.callers import certificate, certificate_authority, tcp_pair
 
 
@@ -24,11 +25,11 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server, client
 
 
-async def pair() -> tuple[TlsStream, trio.SSLStream[trio.SocketStream]]:
-    """Return a server's stream and its client's, after the handshake."""
+async def secret_pair() -> tuple[Stream, trio.SSLStream[trio.SocketStream]]:
+    """Return a server's TLS stream and its client's, after the handshake."""
     for_server, for_client = contexts()
     accepted, connected = await tcp_pair()
-    ours = TlsStream(accepted, for_server)
+    ours = Stream(accepted, for_server)
     theirs = trio.SSLStream(connected, for_client, server_hostname="localhost",
                             https_compatible=True)  # fmt: skip
     async with trio.open_nursery() as nursery:
@@ -37,7 +38,17 @@ async def pair() -> tuple[TlsStream, trio.SSLStream[trio.SocketStream]]:
     return ours, theirs
 
 
-async def test_it_keeps_trios_rules_for_streams() -> None:
+async def plain_pair() -> tuple[Stream, trio.SocketStream]:
+    """Return a server's plain stream and its client's."""
+    accepted, connected = await tcp_pair()
+    return Stream(accepted), connected
+
+
+each_pair = pytest.mark.parametrize("pair", [plain_pair, secret_pair], ids=["tcp", "tls"])
+
+
+@each_pair
+async def test_it_keeps_trios_rules_for_streams(pair: Any) -> None:
     await trio.testing.check_two_way_stream(pair, None)
 
 
@@ -46,14 +57,15 @@ async def test_a_peer_that_is_gone_before_the_handshake() -> None:
     accepted, connected = await tcp_pair()
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     await connected.aclose()  # a reset
-    stream = TlsStream(accepted, server)
+    stream = Stream(accepted, server)
     with pytest.raises(trio.BrokenResourceError):
         await stream.do_handshake()
     await stream.aclose()
     assert stream.transport.fileno() < 0
 
 
-async def test_more_than_the_socket_takes_at_once_comes_whole() -> None:
+@each_pair
+async def test_more_than_the_socket_takes_at_once_comes_whole(pair: Any) -> None:
     ours, theirs = await pair()
     sent, received = os.urandom(8 << 20), bytearray()
     async with ours, theirs, trio.open_nursery() as nursery:
@@ -61,3 +73,20 @@ async def test_more_than_the_socket_takes_at_once_comes_whole() -> None:
         while len(received) < len(sent):
             received += await theirs.receive_some()
     assert received == sent
+
+
+@each_pair
+async def test_after_a_cancelled_write_the_rest_goes_out(pair: Any) -> None:
+    ours, theirs = await pair()
+    data, sent = os.urandom(8 << 20), 0
+    with trio.move_on_after(0.2):
+        while True:
+            sent += await ours.send_some(memoryview(data)[sent:])
+    async with trio.open_nursery() as nursery:
+        received = bytearray()
+        nursery.start_soon(ours.send_all, data[sent:])
+        while len(received) < len(data):
+            received += await theirs.receive_some()
+    assert received == data
+    await ours.aclose()
+    await theirs.aclose()

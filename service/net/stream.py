@@ -1,0 +1,125 @@
+"""A non-blocking socket, plain or with TLS, as a Trio stream.
+
+Trio's own streams can only be awaited, and a cancelled `send_all` does not say how much it has
+written. `send_some` here does; and `transport` is the socket for code that never waits: the
+standard library's `SSLSocket` says that it would have to wait, as a plain socket does.
+"""
+
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
+
+import trio
+
+#: The most that one read gives, in bytes: 200 frames of 20 ms.
+READ_BYTES = 65536
+#: The kernel keeps at most so many bytes that it has not sent yet, so that a deadline notices a
+#: slow peer early; it is Trio's number.
+_NOT_SENT_BYTES = 16384
+
+Result = TypeVar("Result")
+
+
+class Stream(trio.abc.Stream):
+    """The server's side of an accepted connection; with a context it speaks TLS.
+
+    With TLS, `do_handshake` comes first. As HTTPS peers do, the stream says goodbye when it closes
+    and does not wait for the peer's.
+    """
+
+    def __init__(self, transport: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        self.transport = transport
+        self._tls = tls
+        transport.setblocking(False)
+        with suppress(OSError):  # the peer may be gone already
+            transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_BYTES)
+
+    async def do_handshake(self) -> None:
+        """Agree on keys, if there is TLS; raise trio.BrokenResourceError if that fails."""
+        if self._tls is None:
+            return
+        try:
+            self.transport.getpeername()  # else wrapping raises with the socket left open
+            wrapped = self._tls.wrap_socket(
+                self.transport, server_side=True, do_handshake_on_connect=False
+            )
+        except (OSError, ValueError) as error:  # the peer is gone already
+            raise trio.BrokenResourceError from error
+        self.transport = wrapped
+        await self._when_ready(wrapped.do_handshake, _readable)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        size = READ_BYTES if max_bytes is None else max_bytes
+        if size < 1:
+            raise ValueError("max_bytes must be at least 1")
+        await self._step_aside()
+        return await self._when_ready(partial(self.transport.recv, size), _readable)
+
+    async def send_some(self, data: bytes | memoryview) -> int:
+        """Write at least one byte; return how many.
+
+        After a cancellation begin the next write with the same bytes: TLS may have sent a part of
+        their encryption.
+        """
+        await self._step_aside()
+        return await self._when_ready(partial(self.transport.send, data), _writable)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._step_aside()
+        with memoryview(data) as view:
+            sent = 0
+            while sent < len(view):
+                with view[sent:] as rest:
+                    sent += await self._when_ready(partial(self.transport.send, rest), _writable)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._step_aside()
+        await trio.lowlevel.wait_writable(self.transport)
+
+    def half_close(self) -> None:
+        """Say that nothing more will be written; TLS cannot say that and go on reading."""
+        if not isinstance(self.transport, ssl.SSLSocket):
+            with suppress(OSError):
+                self.transport.shutdown(socket.SHUT_WR)
+
+    async def aclose(self) -> None:
+        if self.transport.fileno() >= 0:
+            if isinstance(self.transport, ssl.SSLSocket):
+                with suppress(OSError, ValueError):
+                    self.transport.unwrap()
+            trio.lowlevel.notify_closing(self.transport)
+            self.transport.close()
+        await trio.lowlevel.checkpoint()
+
+    async def _step_aside(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.transport.fileno() < 0:
+            raise trio.ClosedResourceError
+
+    async def _when_ready(
+        self,
+        operation: Callable[[], Result],
+        ready: Callable[[socket.socket], Awaitable[None]],
+    ) -> Result:
+        """Do the operation; while it would block, wait until the plain socket is ready for it."""
+        while True:
+            try:
+                return operation()
+            except BlockingIOError:
+                await ready(self.transport)
+            except ssl.SSLWantReadError:
+                await trio.lowlevel.wait_readable(self.transport)
+            except ssl.SSLWantWriteError:
+                await trio.lowlevel.wait_writable(self.transport)
+            except OSError as error:
+                if self.transport.fileno() < 0:
+                    raise trio.ClosedResourceError from None
+                raise trio.BrokenResourceError from error
+
+
+_readable, _writable = trio.lowlevel.wait_readable, trio.lowlevel.wait_writable

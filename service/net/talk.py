@@ -1,0 +1,169 @@
+"""The rule book of a conversation on a wire, without I/O and without a clock of its own.
+
+Every link obeys it. The rules:
+
+- Replies go out in the order of their messages. Pongs go ahead of replies, the answer to a close
+  behind them.
+- Nothing is read while bytes wait to be written, or while messages wait to be answered.
+- One visit, `take` or `go_on`, costs little whatever the peer sent: it looks at FRAMES_AT_ONCE
+  frames, answers until GATHER_BYTES are gathered, and does one piece of long work. `busy` says
+  that another visit is due; other conversations have their turn in between.
+- The ending comes once everything before it is answered. The carrier writes what is owed, then
+  the `farewell`.
+"""
+
+from collections import deque
+
+from service.conversation import Conversation, Limits, Message, Work
+from service.ending import ABORTED, STUCK, Ending, idle
+from service.websocket.wire import PING, Wire, frame
+
+#: How many frames one visit may look at: 32 pings take 0.3 ms.
+FRAMES_AT_ONCE = 32
+#: How many bytes of replies one visit gathers before they are written.
+GATHER_BYTES = 16384
+
+
+class Talk:
+    """One conversation: bytes in, bytes out, and the ending once it is over.
+
+    The carrier writes all bytes that a method returns, in order, and then calls `written`. While
+    some of them cannot be written it calls `stalled` once, and nothing but `due`. `read_at` and
+    `at` are seconds of a clock that measures; `now` is seconds of the clock that deadlines use.
+    """
+
+    __slots__ = (
+        "_answered", "_idle_since", "_limits", "_messages", "_pinged", "_silent_since",
+        "_stalled_since", "_subject", "_work", "conversation", "ending", "heard", "other_reads",
+        "read_at", "wire",
+    )  # fmt: skip
+
+    def __init__(self, conversation: Conversation, limits: Limits, now: float) -> None:
+        self.conversation = conversation
+        self.wire = Wire(limits.message_bytes)
+        self.ending: Ending | None = None
+        self.read_at = 0.0
+        self.heard = self.other_reads = 0  # messages, and reads without one, since the last `due`
+        self._limits = limits
+        self._messages: deque[Message] = deque()  # read, not answered yet
+        self._work: Work | None = None  # the long reply in the making,
+        self._subject: Message = b""  # and its message
+        self._answered: list[Message] = []  # answered, their replies not written yet
+        self._idle_since = self._silent_since = now
+        self._stalled_since: float | None = None
+        self._pinged = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether `go_on` has something to do."""
+        return self.ending is None and bool(
+            self._messages or self._work is not None or self.wire.more
+        )
+
+    def begin(self) -> bytes:
+        """Return the bytes to write before anything is read."""
+        greeting = self.conversation.greeting
+        return b"" if greeting is None else frame(greeting)
+
+    def take(self, data: bytes, read_at: float) -> bytes:
+        """Take the bytes of one read, none at the end of the stream; return bytes to write."""
+        self.read_at = read_at
+        if not data:
+            self.ending = ABORTED
+            return b""
+        self.wire.feed(data)
+        return self.go_on()
+
+    def work_on(self, message: Message, work: Work) -> None:
+        """Take the long reply to a message that the carrier itself gave to the conversation."""
+        self._subject, self._work = message, work
+
+    def go_on(self) -> bytes:
+        """Answer the next messages, or do a piece of a long reply; return bytes to write."""
+        wire = self.wire
+        if wire.more and not self._messages and self._work is None:
+            self._messages.extend(wire.messages(FRAMES_AT_ONCE))
+            self.heard += len(self._messages)
+            self.other_reads += not self._messages
+        owed = wire.take_replies() if wire.ending is None else b""
+        while (self._messages or self._work is not None) and len(owed) < GATHER_BYTES:
+            if self._work is None:
+                message = self._messages.popleft()
+                reply = self.conversation.receive(message)
+                if isinstance(reply, Ending):
+                    self.ending = reply
+                    return owed
+                if not isinstance(reply, bytes | str):
+                    self.work_on(message, reply)
+                    break
+            else:
+                try:
+                    next(self._work)
+                    break
+                except StopIteration as done:
+                    message, reply = self._subject, done.value
+                    self._subject, self._work = b"", None
+            owed += frame(reply)
+            self._answered.append(message)
+        if wire.ending is not None and not self._messages and self._work is None:
+            self.ending = wire.ending
+        return owed
+
+    def written(self, at: float) -> None:
+        """Take note that all bytes so far are written."""
+        self._stalled_since = None
+        if self._answered:
+            seconds = at - self.read_at
+            for message in self._answered:
+                self.conversation.replied(message, seconds)
+            self._answered.clear()
+
+    def hold_back(self, message: Message) -> None:
+        """Count the reply to a message, that the carrier itself framed, once it is written."""
+        self._answered.append(message)
+
+    def stalled(self, now: float) -> None:
+        """Take note that bytes wait to be written."""
+        self._stalled_since = now
+
+    def due(self, now: float) -> bytes:
+        """End the conversation if it is stuck, idle or dead; return a ping if it is silent."""
+        limits = self._limits
+        if self._stalled_since is not None:
+            if now - self._stalled_since >= limits.send_seconds:
+                self.ending = STUCK
+            return b""
+        if self.ending is not None:
+            return b""
+        if self.heard:
+            self.heard, self._idle_since = 0, now
+            self.other_reads += 1
+        elif now - self._idle_since >= limits.idle_seconds and not self.busy:
+            self.ending = idle(limits.idle_seconds)
+            return b""
+        if self.other_reads:
+            self.other_reads, self._silent_since, self._pinged = 0, now, False
+        elif limits.ping_seconds and not self.busy:
+            silent = now - self._silent_since
+            if silent >= limits.ping_seconds + limits.pong_seconds:
+                self.ending = ABORTED
+            elif silent >= limits.ping_seconds and not self._pinged:
+                self._pinged = True
+                return PING
+        return b""
+
+    def next_due(self) -> float:
+        """Return when `due` has something to do, if nothing is read until then."""
+        limits = self._limits
+        when = self._idle_since + limits.idle_seconds
+        if limits.ping_seconds:
+            patience = limits.ping_seconds + (limits.pong_seconds if self._pinged else 0)
+            when = min(when, self._silent_since + patience)
+        return when
+
+    def farewell(self, ending: Ending) -> bytes:
+        """Return the last bytes for the peer: pongs, the answer to its close, or our close."""
+        last = self.wire.take_replies()
+        if ending.code is not None:
+            last += self.wire.close(ending.code, ending.reason)
+        return last

@@ -1,0 +1,113 @@
+"""No caller can starve another: a flood that reads its replies, beside a call in real time.
+
+A test measures no time. It counts turns of the event loop: each gives the pump TURN_SECONDS.
+`benchmarks/misbehave.py` measures the milliseconds.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from websockets.frames import Frame, Opcode
+
+from tests.peers.callers import Service, serving
+
+FRAME = bytes(320)
+
+
+def masked(opcode: Opcode, payload: bytes = b"", fin: bool = True) -> bytes:
+    return Frame(opcode, payload, fin).serialize(mask=True)
+
+
+#: What each kind of flooder sends first, and then without end.
+FLOODS = {
+    "large frames": (b"", masked(Opcode.BINARY, bytes(65_000)) * 4),
+    "frames": (b"", masked(Opcode.BINARY, FRAME) * 800),
+    "empty frames": (b"", masked(Opcode.BINARY) * 40_000),
+    "pings": (b"", masked(Opcode.PING) * 40_000),
+    "pongs": (b"", masked(Opcode.PONG) * 40_000),
+    "empty fragments": (
+        masked(Opcode.BINARY, b"x", fin=False),
+        masked(Opcode.CONT, b"", fin=False) * 40_000,
+    ),
+    "fragments of a byte": (
+        b"",
+        masked(Opcode.BINARY, b"x", fin=False)
+        + masked(Opcode.CONT, b"x", fin=False) * 9_998
+        + masked(Opcode.CONT, b"x"),
+    ),
+    "frames of a MiB": (b"", masked(Opcode.BINARY, bytes(1 << 20))),
+}
+
+
+class Turns(trio.abc.Instrument):
+    """Counts the turns of the event loop."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.count += 1
+
+
+@asynccontextmanager
+async def flooding(service: Service, kind: str, query: str) -> AsyncIterator[None]:
+    """Have three flooders send without end, and read, for the time of the block."""
+    first, again = FLOODS[kind]
+
+    async def send(stream: trio.abc.Stream) -> None:
+        await stream.send_all(first)
+        while True:
+            await stream.send_all(again)
+
+    async def read(stream: trio.abc.Stream) -> None:
+        while await stream.receive_some(1 << 18):
+            pass
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            stream = await service.upgraded(query)
+            nursery.start_soon(send, stream)
+            nursery.start_soon(read, stream)
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        yield
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+@pytest.mark.parametrize("query", ["codec=pure_python", "encoding=alaw&reply=ulaw"])
+async def test_a_flood_costs_another_call_a_few_turns(kind: str, query: str) -> None:
+    turns = Turns()
+    async with serving() as service:
+        call = await service.call("codec=numpy")
+        async with flooding(service, kind, query):
+            trio.lowlevel.add_instrument(turns)
+            waits = []
+            with trio.fail_after(30):
+                for _ in range(30):
+                    before = turns.count
+                    assert await call.ask(FRAME) == FRAME
+                    waits.append(turns.count - before)
+                newcomer = await service.call()
+                assert await newcomer.ask(FRAME) == FRAME
+                assert (await service.get("/health"))[0] == 200
+            trio.lowlevel.remove_instrument(turns)
+    assert sorted(waits)[-3] <= 6, waits
+
+
+async def test_a_flood_of_pings_after_the_close_costs_nobody() -> None:
+    """The service reads on for the peer's close frame, and must not read for too long."""
+    async with serving() as service:
+        call = await service.call("codec=numpy")
+        turns = Turns()
+        for _ in range(3):
+            flooder = await service.upgraded()
+            await flooder.send_all(masked(Opcode.BINARY, b"odd") + masked(Opcode.PING) * 20_000)
+        trio.lowlevel.add_instrument(turns)
+        for _ in range(30):
+            before = turns.count
+            assert await call.ask(FRAME) == FRAME
+            assert turns.count - before <= 20
+        trio.lowlevel.remove_instrument(turns)
