@@ -48,6 +48,17 @@ async def test_a_scrapers_keep_alive_connection_does_not_hold_the_exit() -> None
         await stopped(service, within=3)
 
 
+async def test_a_client_that_does_not_read_its_answers_does_not_hold_the_exit() -> None:
+    async with serving() as service:
+        reader = await service.connect()
+        with trio.move_on_after(0.5):  # until neither side can write any more
+            while True:
+                await reader.send_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
+        terminate()
+        await stopped(service, within=3)
+        assert service.in_full is True
+
+
 async def test_while_draining_it_answers_refuses_newcomers_and_lets_calls_finish() -> None:
     async with serving() as service:
         call = await service.call()

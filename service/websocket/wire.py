@@ -27,7 +27,7 @@ _TEXT = 0x80 | Opcode.TEXT
 _CLOSE = 0x80 | Opcode.CLOSE
 _MASKED = 0x80
 _RESERVED_BITS = 0x70
-_OPCODE = 0x0F
+_CONTROL = 0x08
 #: An empty ping (RFC 6455, 5.5.2).
 PING = Frame(Opcode.PING, b"").serialize(mask=False)
 
@@ -164,7 +164,7 @@ class Wire:
         if size >= 126:
             size = int.from_bytes(data[start + 2 : payload - 4])
         room = self.max_bytes
-        if self._message is not None and data[start] & _OPCODE == Opcode.CONT:
+        if self._message is not None and not data[start] & _CONTROL:
             room -= len(self._message)  # so that no peer has us keep two messages
         if size > room:
             return 0, available

@@ -3,6 +3,8 @@
 A call's outcome is counted once, and nobody is left on the line after it.
 """
 
+import json
+import os
 from contextlib import suppress
 
 import pytest
@@ -73,6 +75,51 @@ async def test_frames_before_the_bad_one_have_their_replies(kind: str) -> None:
         assert await caller.ask(b"good") == b"good"
         await caller.send(b"bad")
         assert (await caller.hung_up())[0] == 1003
+
+
+@every_link
+async def test_a_wav_header_as_the_first_frame_is_refused_and_later_is_audio(kind: str) -> None:
+    header = b"RIFF" + bytes(4) + b"WAVEfmt "
+    async with calling(kind) as (caller, house):
+        await caller.send(header)
+        code, reason = await caller.hung_up()
+        assert code == 1003
+        assert "WAV" in reason
+        await ends_as("rejected", house)
+        assert await house.metric('rt_audio_frames_rejected_total{reason="wav_header"}') == 1
+    async with calling(kind) as (caller, _):
+        assert await caller.ask(b"hi") == b"hi"
+        assert await caller.ask(header) == header
+
+
+@every_link
+async def test_events_json_greets_with_the_session_and_its_terms(kind: str) -> None:
+    query = "events=json&codec=numpy&encoding=alaw&reply=ulaw&sample_rate=16000"
+    async with calling(kind, query) as (caller, _):
+        started = json.loads(await caller.receive())
+        assert len(started.pop("id")) == 12
+        assert started == {
+            "type": "started",
+            "codec": "numpy",
+            "encoding": "alaw",
+            "reply": "ulaw",
+            "sample_rate": 16000,
+        }
+        assert len(await caller.ask(b"abc")) == 3
+
+
+@every_link
+@pytest.mark.parametrize("tier", codec.available())
+async def test_long_frames_are_converted_whole_and_counted_once(kind: str, tier: str) -> None:
+    frame = os.urandom(300_001)
+    pcm = codec.tier(tier, "alaw").decode(frame)
+    query = f"encoding=alaw&reply=ulaw&codec={tier}"
+    async with calling(kind, query) as (caller, house):
+        assert await caller.ask(frame) == codec.tier(tier, "ulaw").encode(pcm)
+        assert await caller.ask(b"abc")
+        for direction, law in (("decode", "alaw"), ("encode", "ulaw")):
+            series = f'rt_audio_{direction}_seconds_count{{codec="{tier}",law="{law}"}}'
+            assert await house.metric(series) == 2
 
 
 @every_link

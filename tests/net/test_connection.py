@@ -9,12 +9,15 @@ from contextlib import suppress
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.server import ServerProtocol
 
 from service.calls.session import Session
+from service.net.accept import accept
 from service.net.links import PumpedLink
+from service.net.lobby import Lobby
 from service.websocket.handshake import Handshake
 from tests.peers.callers import (
     StreamCaller,
@@ -283,3 +286,30 @@ async def test_without_room_for_a_connection_it_waits_for_some(
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert (await read_head(stream)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_request_whose_body_never_comes_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.net.connection._REQUEST_SECONDS", 0.2)
+    async with serving() as service:
+        stream = await service.connect()
+        await stream.send_all(b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx")
+        answer = b""
+        with trio.fail_after(5):
+            while data := await stream.receive_some():
+                answer += data
+        assert answer.startswith(b"HTTP/1.1 405 ")
+
+
+async def test_a_broken_listener_ends_the_service_instead_of_spinning() -> None:
+    """Only errors that concern one connection, or want for room, may be passed over."""
+    async with trio.open_nursery() as nursery:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        lobby = Lobby(10)
+
+        async def listen() -> None:
+            with pytest.raises(OSError, match="Invalid argument"):
+                await accept(listener, lobby, lambda transport: transport.close())
+
+        nursery.start_soon(listen)
+        await trio.testing.wait_all_tasks_blocked()
+        listener.socket.shutdown(2)

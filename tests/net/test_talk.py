@@ -1,6 +1,8 @@
 """The rule book of a conversation, without a socket and without a clock: time is an argument."""
 
+import tracemalloc
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -224,3 +226,53 @@ def test_our_own_close_is_the_last_word(talk: Talk) -> None:
     talk.take(masked(Opcode.PING, b"p"), 0.0)
     assert talk.farewell(DRAINED).startswith(b"\x88")
     assert talk.farewell(DRAINED) == b""
+
+
+class Doubling(Parrot):
+    """Answers with twice the bytes, as G.711 to PCM16 does."""
+
+    def receive(self, message: Message) -> Message:
+        assert isinstance(message, bytes)
+        return message + message
+
+
+MIB = 1 << 20
+#: The bound of README.md for one session, in bytes.
+BOUND = 3 * MIB + 128 * 1024
+
+
+@pytest.mark.parametrize("size", [1, 1000, 300_000])
+def test_a_message_in_the_making_keeps_within_the_memory_that_the_readme_states(size: int) -> None:
+    """Fragments of this size, the last 20,000 bytes in fragments of one."""
+    fragments = [bytes(size)] * ((MIB - 20_000) // size) if size > 1 else []
+    reads = [masked(Opcode.BINARY, b"", False)]
+    reads += [masked(Opcode.CONT, fragment, False) for fragment in fragments]
+    reads += [masked(Opcode.CONT, b"x", False) * 1000] * 20
+    talk = Talk(Doubling(), replace(LIMITS, message_bytes=MIB), 0.0)
+    tracemalloc.start()
+    try:
+        for read in reads:
+            all_of(talk, read)
+        assert talk.ending is None
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept <= 1.2 * MIB
+    assert peak <= BOUND
+
+
+def test_a_reply_that_is_not_read_keeps_within_that_memory_too() -> None:
+    talk = Talk(Doubling(), replace(LIMITS, message_bytes=MIB), 0.0)
+    read = binary(bytes(MIB)) + binary(b"more")
+    tracemalloc.start()
+    try:
+        for start in range(0, len(read), 65536):
+            unsent = all_of(talk, read[start : start + 65536])
+            if unsent:
+                break
+        talk.stalled(0.0)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(unsent) > 2 * MIB
+    assert kept <= BOUND

@@ -362,7 +362,8 @@ class Service:
         """Return a new connection on which the service has answered 101."""
         stream = await self.connect()
         await stream.send_all(upgrade_request(f"{path}?{query}"))
-        head = await read_head(stream, at_once=4096)  # the service does not speak first
+        # The service speaks first only with `events`; then the head ends where its message begins.
+        head = await read_head(stream, at_once=1 if "events=" in query else 4096)
         assert head.startswith(b"HTTP/1.1 101 "), head
         return stream
 

@@ -1,12 +1,14 @@
 """Routes, refusals and errors, through Quart's own test client and plain ASGI."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from service.calls.session import Session
 from tests.peers.callers import AsgiCaller, House, run_asgi
@@ -125,6 +127,8 @@ async def test_a_page_from_elsewhere_is_403() -> None:
     house = House(allowed_origins="https://app.example")
     status, body, _ = await refused(house, Origin="https://evil.example")
     assert (status, body["error"]) == (403, "origin")
+    assert "https://evil.example" in body["message"]
+    assert "RT_AUDIO_ALLOWED_ORIGINS" in body["message"]
     assert house.tally.refused["origin"] == 1
     async with house.app.test_client().websocket(
         "/ws/audio", headers={"Origin": "https://app.example"}
@@ -212,3 +216,50 @@ async def test_a_bug_before_the_upgrade_is_a_500_in_json_without_a_traceback(
     assert body["error"] == "internal_server_error"
     assert "secret" not in str(body)
     assert house.roster.active == 0
+
+
+@pytest.fixture
+def log_lines(
+    caplog: pytest.LogCaptureFixture, set_up_logs: Callable[[str, str], None]
+) -> Callable[[str], list[dict[str, Any]]]:
+    """Return the log lines of an event."""
+    set_up_logs("info", "json")
+
+    def lines(event: str) -> list[dict[str, Any]]:
+        entries: list[Any] = [record.msg for record in caplog.records]
+        return [entry for entry in entries if entry["event"] == event]
+
+    return lines
+
+
+Lines = Callable[[str], list[dict[str, Any]]]
+
+
+async def test_a_refused_upgrade_leaves_a_log_line_and_a_storm_of_them_one_a_second(
+    log_lines: Lines, autojump_clock: trio.testing.MockClock
+) -> None:
+    house = House()
+    for _ in range(3):
+        await refused(house, Origin="https://evil.example")
+    await refused(house, "encoding=opus")
+    await trio.sleep(1)
+    await refused(house, Origin="https://evil.example")
+    entries = log_lines("upgrade_refused")
+    assert [(entry["reason"], entry["left_out"]) for entry in entries] == [
+        ("origin", 0), ("bad_parameter", 0), ("origin", 2),
+    ]  # fmt: skip
+    assert "https://evil.example" in entries[0]["message"]
+    assert entries[0]["peer"] == "127.0.0.1:1"
+
+
+async def test_a_misspelt_parameter_is_told_in_the_log_and_in_the_answer(
+    log_lines: Lines,
+) -> None:
+    query = "samplerate=16000&Encoding=ulaw&x=1&bad%0D%0Aname=1&encoding=alaw"
+    headers = dict((await accept(House(), query))["headers"])
+    told = "samplerate is not a parameter; sample_rate?, Encoding is not a parameter; encoding?"
+    assert headers[b"rt-audio-warning"].decode() == f"{told}, x is not a parameter"
+    assert [entry["message"] for entry in log_lines("unknown_parameter")] == [
+        f"{told}, x is not a parameter"
+    ]
+    assert b"rt-audio-warning" not in dict((await accept(House(), "reply=ulaw"))["headers"])

@@ -234,9 +234,10 @@ def test_the_length_127_announces_a_longer_form_and_is_no_size() -> None:
     assert taken(wire, sent[133:]) == [bytes(range(256)) * 256]
 
 
-def test_a_fragment_that_would_make_the_message_too_large_is_refused_at_its_head() -> None:
-    """Nobody keeps two messages of the limit: one in fragments, one in the last frame."""
-    head = b"\x80\xff" + LIMIT.to_bytes(8) + bytes(4)
+@pytest.mark.parametrize("opcode", [Opcode.CONT, Opcode.BINARY])
+def test_nobody_has_us_keep_two_messages(opcode: Opcode) -> None:
+    """Fragments up to the limit, and then the head of a frame of the limit."""
+    head = bytes([0x80 | opcode, 0xFF]) + LIMIT.to_bytes(8) + bytes(4)
     _, _, ending = read(masked(Opcode.BINARY, bytes(LIMIT - 1), False), head)
     assert ending is not None
     assert ending.code == 1009
