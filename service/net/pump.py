@@ -13,7 +13,8 @@ No connection can hold up another:
 - A connection that has more waits in the backlog (`line`). The backlog has BACKLOG_SECONDS after
   each round, and goes round too. So a flood slows down other floods, not the calls in real time.
 - One visit to a connection does a bounded amount of work (`talk`).
-- A turn takes TURN_SECONDS, then other tasks run: newcomers, /health, endings.
+- A turn takes TURN_SECONDS, or a round and the backlog's time. Then other tasks run: newcomers,
+  /health, endings.
 - An exception of one conversation ends that conversation, in its own task.
 
 The task that carries a conversation sleeps until it is over. Its cancellation takes the connection
@@ -104,6 +105,7 @@ class Pump:
             outbox.clear()
             if self._backlog and not length_hint(self._round):
                 self._serve_backlog()
+                return
             if perf_counter() > until:
                 return
 
