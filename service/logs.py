@@ -1,11 +1,13 @@
-"""Logging: structlog over the standard library's handlers, so that all packages' lines agree.
+"""Logging: structlog to standard error, and the standard library's lines in the same form.
 
-JSON lines for machines, coloured columns on a terminal, on standard error. A line that cannot
-be written (a full disk, a closed pipe) is lost, and never disturbs a call.
+JSON lines for machines, coloured columns on a terminal. A line that cannot be written (a full
+disk, a closed pipe) is lost, and never disturbs a call.
 """
 
 import logging
 import sys
+from contextlib import suppress
+from typing import TextIO
 
 import structlog
 
@@ -42,18 +44,30 @@ def set_up(level: str, form: str) -> None:
     )
     # Other packages' debug lines show messages, and audio is not for logs.
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger("service").setLevel(level.upper())
     logging.raiseExceptions = False
+    lines = _Lines(sys.stderr)
     structlog.configure(
-        processors=[
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=[*shared, *rendering],
         # Below the level its methods do nothing at all, which is what a storm of calls can afford.
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        # Past the standard library: its record and handler double the cost of a line.
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
+
+
+class _Lines:
+    """Writes each line at once, whatever its level."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # the latter from a closed file
+            self._file.write(line + "\n")
+            self._file.flush()
+
+    debug = info = warning = error = critical = msg
 
 
 def get(name: str) -> structlog.typing.FilteringBoundLogger:

@@ -17,7 +17,7 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
-from quart import websocket
+from quart import Response, Websocket, websocket
 from quart_trio import QuartTrio
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
@@ -27,7 +27,7 @@ from tests.peers.callers import AsgiCaller
 
 
 async def test_a_cancelled_receive_loses_nothing() -> None:
-    """link.StreamLink._read: a silent peer is pinged, and read on."""
+    """net.links: StreamLink stops waiting for a read when a deadline is due, and reads on."""
     ours, theirs = trio.testing.memory_stream_pair()
     for _ in range(3):
         with trio.move_on_after(0):
@@ -40,7 +40,7 @@ async def test_a_cancelled_receive_loses_nothing() -> None:
 
 
 async def test_an_epoll_can_be_waited_for() -> None:
-    """pump: one wake-up for many sockets."""
+    """net.pump: one wake-up for many sockets."""
     ours, theirs = socket.socketpair()
     with ours, theirs, select.epoll() as epoll:
         epoll.register(ours.fileno(), select.EPOLLIN)
@@ -54,7 +54,7 @@ async def test_an_epoll_can_be_waited_for() -> None:
 
 
 async def test_hypercorn_would_turn_to_http2() -> None:
-    """connection._Http1 keeps it from that."""
+    """net.http1 keeps it from that."""
 
     async def send(event: Event) -> None:
         pass
@@ -81,7 +81,7 @@ async def test_hypercorn_would_turn_to_http2() -> None:
 async def test_hypercorns_own_connection_writes_without_a_deadline(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Why connection.py stands in its place: this write can't even be cancelled."""
+    """Why net.connection stands in its place: this write cannot even be cancelled."""
 
     class Stuck(trio.abc.SendStream):
         async def send_all(self, data: object) -> None:
@@ -98,7 +98,7 @@ async def test_hypercorns_own_connection_writes_without_a_deadline(
 
 
 async def test_quart_says_1000_whatever_happened_and_hides_empty_messages() -> None:
-    """app._WebsocketConnection reads the events itself, and only the link closes."""
+    """web.upgrade reads the events itself, and only the link closes."""
     app = QuartTrio(__name__)
     received: list[object] = []
 
@@ -120,8 +120,32 @@ async def test_quart_says_1000_whatever_happened_and_hides_empty_messages() -> N
     assert received == [None]
 
 
+async def test_quart_leaves_an_upgrade_to_one_method_and_sends_its_response() -> None:
+    """web.upgrade overrides that method, to do without Quart's contexts."""
+    seen: list[str] = []
+
+    class App(QuartTrio):
+        async def handle_websocket(self, websocket: Websocket) -> Response:
+            seen.append(websocket.path)
+            return Response("no", 418)
+
+    caller = AsgiCaller()
+    scope = {
+        "type": "websocket", "asgi": {"spec_version": "2.3"}, "path": "/here", "query_string": b"",
+        "scheme": "ws", "headers": [], "subprotocols": [], "state": {},
+        "extensions": {"websocket.http.response": {}},
+    }  # fmt: skip
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(App(__name__), scope, caller.app_receive.receive, caller.app_send.send)  # type: ignore[arg-type]
+        start = await caller.connect()
+        assert (start["type"], start["status"]) == ("websocket.http.response.start", 418)
+        assert (await caller.event())["body"] == b"no"
+        nursery.cancel_scope.cancel()
+    assert seen == ["/here"]
+
+
 def test_websockets_refuses_a_close_between_fragments() -> None:
-    """wire._interpret: RFC 6455 allows it, and Autobahn's case 7.1.5 asks for it."""
+    """websocket.wire: RFC 6455 allows it, and Autobahn's case 7.1.5 asks for it."""
     protocol = ServerProtocol(state=OPEN)
     protocol.receive_data(Frame(Opcode.TEXT, b"x", False).serialize(mask=True))
     protocol.receive_data(Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=True))

@@ -50,7 +50,7 @@ class Call:
         # Nothing else runs in this task after the call, so nothing unbinds it.
         structlog.contextvars.bind_contextvars(session=self.id)
         session, about = self._session, self._about
-        if logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
+        if _log.is_enabled_for(logging.DEBUG):
             session.trace = lambda size: _log.debug("frame", bytes=size, **about)
         _log.info("session_started", sample_rate=self._terms.sample_rate, **about)
         ending = DRAINED

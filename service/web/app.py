@@ -21,7 +21,7 @@ from service.web.access import Access
 from service.web.admission import Refused
 from service.web.metrics import Metrics
 from service.web.pages import console
-from service.web.upgrade import App, WebsocketConnection, accept, peer_of
+from service.web.upgrade import App, accept, peer_of
 
 _log = logs.get(__name__)
 
@@ -33,8 +33,7 @@ def create_app(
     settings: Settings, roster: Roster, tally: Tally, access: Access, metrics: Metrics
 ) -> QuartTrio:
     """Return the app over the given state, all of which may be shared with a server."""
-    app = App(__name__, static_folder=None)
-    app.asgi_websocket_class = WebsocketConnection
+    app = App(__name__)
     if settings.console:
         app.register_blueprint(console(settings, roster, access))
     _Probes(roster, metrics).register(app)
@@ -89,16 +88,15 @@ class _Upgrades:
         self._limits = limits_of(settings)
         self._refusal_lines = {reason: logs.Sparse(_REFUSAL_LOG_SECONDS) for reason in Refusal}
 
-    def register(self, app: QuartTrio) -> None:
+    def register(self, app: App) -> None:
         app.get("/ws/audio")(self.not_upgraded)
-        app.websocket("/ws/audio")(self.audio)
+        app.upgrades["/ws/audio"] = self.audio
         if self._settings.conformance_echo:
-            app.websocket("/ws/echo")(self.echo)
+            app.upgrades["/ws/echo"] = self.echo
         app.register_error_handler(BadParameter, self.bad_parameter)
         app.register_error_handler(Refused, self.refused)
 
-    async def audio(self) -> None:
-        upgrade = websocket._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's name
+    async def audio(self, upgrade: Websocket) -> None:
         query = upgrade.args.to_dict()
         self._check(upgrade, query)
         terms = Terms.parse(query, self._settings.codec_order)
@@ -113,8 +111,7 @@ class _Upgrades:
             link = await accept(upgrade, headers)
             await call.run(link, scope)
 
-    async def echo(self) -> None:
-        upgrade = websocket._get_current_object()  # type: ignore[attr-defined]
+    async def echo(self, upgrade: Websocket) -> None:
         self._check(upgrade, upgrade.args.to_dict())
         with admission.place(self._roster) as scope:
             link = await accept(upgrade, {})

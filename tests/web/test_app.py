@@ -218,33 +218,28 @@ async def test_a_bug_before_the_upgrade_is_a_500_in_json_without_a_traceback(
     assert house.roster.active == 0
 
 
-@pytest.fixture
-def log_lines(
-    caplog: pytest.LogCaptureFixture, set_up_logs: Callable[[str, str], None]
-) -> Callable[[str], list[dict[str, Any]]]:
+def logged(capsys: pytest.CaptureFixture[str], event: str) -> list[dict[str, Any]]:
     """Return the log lines of an event."""
-    set_up_logs("info", "json")
-
-    def lines(event: str) -> list[dict[str, Any]]:
-        entries: list[Any] = [record.msg for record in caplog.records]
-        return [entry for entry in entries if entry["event"] == event]
-
-    return lines
+    entries = map(json.loads, capsys.readouterr().err.splitlines())
+    return [entry for entry in entries if entry["event"] == event]
 
 
-Lines = Callable[[str], list[dict[str, Any]]]
+SetUp = Callable[[str, str], None]
 
 
 async def test_a_refused_upgrade_leaves_a_log_line_and_a_storm_of_them_one_a_second(
-    log_lines: Lines, autojump_clock: trio.testing.MockClock
+    capsys: pytest.CaptureFixture[str],
+    set_up_logs: SetUp,
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
+    set_up_logs("info", "json")
     house = House()
     for _ in range(3):
         await refused(house, Origin="https://evil.example")
     await refused(house, "encoding=opus")
     await trio.sleep(1)
     await refused(house, Origin="https://evil.example")
-    entries = log_lines("upgrade_refused")
+    entries = logged(capsys, "upgrade_refused")
     assert [(entry["reason"], entry["left_out"]) for entry in entries] == [
         ("origin", 0), ("bad_parameter", 0), ("origin", 2),
     ]  # fmt: skip
@@ -253,13 +248,14 @@ async def test_a_refused_upgrade_leaves_a_log_line_and_a_storm_of_them_one_a_sec
 
 
 async def test_a_misspelt_parameter_is_told_in_the_log_and_in_the_answer(
-    log_lines: Lines,
+    capsys: pytest.CaptureFixture[str], set_up_logs: SetUp
 ) -> None:
+    set_up_logs("info", "json")
     query = "samplerate=16000&Encoding=ulaw&x=1&bad%0D%0Aname=1&encoding=alaw"
     headers = dict((await accept(House(), query))["headers"])
     told = "samplerate is not a parameter; sample_rate?, Encoding is not a parameter; encoding?"
     assert headers[b"rt-audio-warning"].decode() == f"{told}, x is not a parameter"
-    assert [entry["message"] for entry in log_lines("unknown_parameter")] == [
+    assert [entry["message"] for entry in logged(capsys, "unknown_parameter")] == [
         f"{told}, x is not a parameter"
     ]
     assert b"rt-audio-warning" not in dict((await accept(House(), "reply=ulaw"))["headers"])
