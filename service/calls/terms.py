@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 from service import codec
@@ -61,9 +62,9 @@ def unknown_parameters(query: Mapping[str, str]) -> list[str]:
     Their names come from the caller, so names that do not look like names are left out.
     """
     unknown = (name for name in query if name not in PARAMETERS)
-    names = [name for name in unknown if re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", name)]
+    names = (name for name in unknown if re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", name))
     sentences = []
-    for name in names[:_MOST_TOLD]:
+    for name in islice(names, _MOST_TOLD):
         near = difflib.get_close_matches(name.lower(), PARAMETERS, 1, cutoff=0.75)
         sentences.append(f"{name} is not a parameter" + (f"; {near[0]}?" if near else ""))
     return sentences

@@ -16,7 +16,7 @@ connection is closed, at shutdown at once; and nothing else reads while a sessio
 import socket
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from math import inf
 from typing import Any
@@ -28,7 +28,7 @@ from hypercorn.typing import AppWrapper
 
 from service import logs
 from service.conversation import CLOSE_SECONDS, Link
-from service.net.http1 import Address, Http1
+from service.net.http1 import REQUESTS_AT_ONCE, Address, Http1
 from service.net.links import PumpedLink, StreamLink
 from service.net.lobby import Lobby
 from service.net.pump import Pump
@@ -54,6 +54,7 @@ class Shared:
     pump: Pump | None
     tls: ssl.SSLContext | None
     send_seconds: float
+    turnstile: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(REQUESTS_AT_ONCE))
 
 
 class State(Enum):
@@ -185,6 +186,7 @@ class Connection:
                 self._shared.app,
                 self._shared.config,
                 self._shared.context,
+                self._shared.turnstile,
                 tls=self._shared.tls is not None,
                 ends=ends,
                 write=self._written,

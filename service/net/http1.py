@@ -22,14 +22,18 @@ from service.net.links import AsgiSend
 
 Address = tuple[str, int]
 
+#: So many plain requests begin on one wake-up of the event loop, whatever many clients ask for.
+REQUESTS_AT_ONCE = 3
+
 _FORBIDDEN: WebsocketCloseEvent = {"type": "websocket.close", "code": 1000, "reason": None}
 
 
 class Http1:
     """Requests in, answers out, each request in a task of its own.
 
-    `write` writes and returns whether it could. `hang_up` closes the connection. `idle` is told
-    when a request begins (False) and when the next one may come (True).
+    All connections share one `turnstile`, of REQUESTS_AT_ONCE. `write` writes and returns whether
+    it could. `hang_up` closes the connection. `idle` is told when a request begins (False) and when
+    the next one may come (True).
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class Http1:
         app: AppWrapper,
         config: Config,
         context: WorkerContext,
+        turnstile: trio.Semaphore,
         *,
         tls: bool,
         ends: tuple[Address, Address],
@@ -45,6 +50,7 @@ class Http1:
         idle: Callable[[bool], None],
     ) -> None:
         self._write, self._hang_up, self._idle = write, hang_up, idle
+        self._turnstile = turnstile
         self._writing = trio.Lock()
         self._requests: TaskGroup | None = None
         self._protocol = _Protocol(
@@ -84,6 +90,8 @@ class Http1:
             # A nursery only for connections with requests: most are upgraded and have none.
             requests = self._requests = TaskGroup()
             await requests.__aenter__()
+        async with self._turnstile:
+            await trio.lowlevel.checkpoint()
         return await requests.spawn_app(app, config, scope, send)
 
     async def _send(self, event: Event) -> None:

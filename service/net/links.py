@@ -39,28 +39,23 @@ class StreamLink(Link):
         talk = self._talk = Talk(conversation, limits, trio.current_time())
         self._unsent = talk.begin()
         while True:
-            if self._unsent:
-                talk.stalled(trio.current_time())
-                with trio.move_on_after(limits.send_seconds), suppress(trio.BrokenResourceError):
+            try:
+                with trio.move_on_after(limits.send_seconds) as patience:
                     await self._flush()
-                if self._unsent:
-                    self._unsent += talk.due(trio.current_time())
-                    return talk.ending or ABORTED
-            talk.written(perf_counter())
-            if talk.ending is not None:
-                return talk.ending
-            if talk.busy:
-                await trio.lowlevel.checkpoint()
-                self._unsent = talk.go_on()
-                continue
-            data: bytes | None = None
-            with trio.move_on_at(talk.next_due()):
-                try:
+                if patience.cancelled_caught:
+                    return STUCK
+                talk.written(perf_counter())
+                if talk.ending is not None:
+                    return talk.ending
+                if talk.busy:
+                    await trio.lowlevel.checkpoint()
+                    self._unsent = talk.go_on()
+                    continue
+                with trio.move_on_at(talk.next_due()):
                     data = await self._stream.receive_some(READ_BYTES)
-                except trio.BrokenResourceError:
-                    data = b""
-            if data is not None:
-                self._unsent = talk.take(data, perf_counter())
+                    self._unsent = talk.take(data, perf_counter())
+            except trio.BrokenResourceError:
+                return ABORTED
             self._unsent += talk.due(trio.current_time())
 
     async def close(self, ending: Ending) -> None:

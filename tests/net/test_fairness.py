@@ -11,6 +11,7 @@ import pytest
 import trio
 from websockets.frames import Frame, Opcode
 
+from service.web.metrics import Metrics
 from tests.peers.callers import Service, serving
 
 FRAME = bytes(320)
@@ -111,3 +112,30 @@ async def test_a_flood_of_pings_after_the_close_costs_nobody() -> None:
             assert await call.ask(FRAME) == FRAME
             assert turns.count - before <= 20
         trio.lowlevel.remove_instrument(turns)
+
+
+async def test_of_many_scrapes_at_once_each_turn_of_the_loop_does_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rendered, render = [0], Metrics.render
+
+    def counted(self: Metrics, accept: str) -> tuple[bytes, str]:
+        rendered[-1] += 1
+        return render(self, accept)
+
+    class PerTurn(trio.abc.Instrument):
+        def before_io_wait(self, timeout: float) -> None:
+            rendered.append(0)
+
+    monkeypatch.setattr(Metrics, "render", counted)
+    async with serving() as service:
+        streams = [await service.connect() for _ in range(20)]
+        trio.lowlevel.add_instrument(turns := PerTurn())
+        for stream in streams:
+            await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        for stream in streams:
+            while await stream.receive_some():
+                pass
+        trio.lowlevel.remove_instrument(turns)
+    assert sum(rendered) == 20
+    assert max(rendered) == 1
