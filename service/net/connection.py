@@ -235,10 +235,10 @@ class Connection:
 
     async def _write_now(self, data: bytes) -> None:
         """Write the answer to an upgrade; there is usually room, and Trio need not wait."""
-        with suppress(OSError):
-            data = data[self._stream.transport.send(data) :]
-        if data:
-            await self._written(data)
+        with suppress(trio.BrokenResourceError):
+            data = data[self._stream.send_now(data) :]
+            if data:
+                await self._written(data)
 
     async def _written(self, data: bytes) -> bool:
         """Write; return False if the peer is gone or does not read."""

@@ -69,7 +69,11 @@ class StreamLink(Link):
                 self._talk.wire.discard()
 
     async def _flush(self) -> None:
-        """Write the unsent bytes; a cancellation loses none."""
+        """Write the unsent bytes; a cancellation loses none.
+
+        The first try does not wait, so a close frame goes out even if its time is over already.
+        """
+        self._unsent = self._unsent[self._stream.send_now(self._unsent) :]
         while self._unsent:
             self._unsent = self._unsent[await self._stream.send_some(self._unsent) :]
 

@@ -60,6 +60,15 @@ class Stream(trio.abc.Stream):
         await self._step_aside()
         return await self._when_ready(partial(self.transport.recv, size), _readable)
 
+    def send_now(self, data: bytes) -> int:
+        """Write what the socket takes without waiting; return how many bytes, maybe none."""
+        try:
+            return self.transport.send(data) if data else 0
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return 0
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+
     async def send_some(self, data: bytes | memoryview) -> int:
         """Write at least one byte; return how many.
 

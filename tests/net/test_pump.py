@@ -260,3 +260,14 @@ async def test_of_a_crowd_that_hangs_up_at_once_a_few_at_a_time_leave() -> None:
             await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
     assert max(left_at_once) <= ENDINGS_AT_ONCE
+
+
+async def test_a_stalled_loop_does_not_swallow_the_close_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The time for the close handshake is over before the close frame could be written."""
+    monkeypatch.setattr("service.net.links.CLOSE_SECONDS", 0)
+    async with serving() as service:
+        call = await service.call()
+        await call.send(b"odd")
+        assert (await call.hung_up())[0] == 1003
