@@ -42,11 +42,11 @@ from service.web.metrics import Metrics
 
 _log = logs.get(__name__)
 
-#: How many clients the kernel may hold ready for us; a reconnect storm comes all at once.
+#: How many new connections the kernel may queue; a storm of reconnects comes all at once.
 _BACKLOG = 4096
-#: An object that the collector looks at costs it up to 0.5 us, and a call has about 110 of them: a
-#: few thousand at a time, once or twice, then hardly ever again. By default that was a third of a
-#: storm's time. Frames and ended calls leave it nothing; what HTTP requests leave is found young.
+#: The garbage collector takes up to 0.5 us for each object, and a call has about 110 objects. With
+#: the default thresholds it took a third of a storm's time. With these it looks at an object once
+#: or twice. Frames and ended calls leave no garbage; garbage of HTTP requests is found young.
 _GC_THRESHOLDS = (2000, 0, 1000)
 _LAG_SAMPLE_SECONDS = 0.025
 #: Descriptors for listeners, event loops, logs and what a scrape of /metrics reads.
@@ -58,10 +58,10 @@ _LOBBY = 100
 async def serve(
     settings: Settings, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
 ) -> bool:
-    """Serve until a signal has ended it; return False if a second signal cut the ending short.
+    """Serve until a signal; return False if a second signal cut the drain short.
 
     Reports the bound TCP port through `task_status` once the service can be used. SIGTERM drains,
-    SIGINT closes all sessions at once. Raises ConfigurationError for what can't be started as
+    SIGINT closes all sessions at once. Raises ConfigurationError if the service cannot start as
     configured.
     """
     access = Access.load(settings.allowed_origins, settings.tokens_file)
@@ -74,7 +74,7 @@ async def serve(
         config=_hypercorn_config(),
         context=WorkerContext(None),
         lobby=Lobby(files.lobby),
-        # Elsewhere each session reads its own stream.
+        # The pump needs epoll; without it each session reads its own stream.
         pump=Pump() if sys.platform == "linux" else None,
         tls=_tls_context(settings),
         send_seconds=settings.send_timeout_seconds,
@@ -108,7 +108,7 @@ async def _until_drained(
     listeners: Sequence[trio.SocketListener],
     task_status: trio.TaskStatus[int],
 ) -> bool:
-    """Wait for a signal, let the calls finish in their time, and close those that are left."""
+    """Wait for a signal, give the calls their time to finish, and close the others."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         port: int = listeners[0].socket.getsockname()[1]
         _log.info("listening", host=settings.host, port=port, version=__version__)
@@ -116,7 +116,7 @@ async def _until_drained(
             _log.warning("conformance_echo", message="/ws/echo returns anything; for tests only")
         for sentence in unknown_variables():
             _log.warning("unknown_variable", message=sentence)
-        # What start-up left behind stays for good; the collector need not look at it again.
+        # The objects of the start stay for good; the collector need not look at them again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
@@ -144,7 +144,7 @@ async def _until_drained(
 async def _let_finish(settings: Settings, roster: Roster, *, at_once: bool) -> None:
     roster.draining = True
     if not at_once:
-        # Not ready, but still accepting: load balancers take a while to look elsewhere.
+        # Not ready, but still accepting: load balancers need a while to notice.
         await trio.sleep(settings.drain_notice_seconds)
         roster.accepting = False
         with trio.move_on_after(settings.drain_seconds):
@@ -200,7 +200,7 @@ async def _listeners(settings: Settings) -> list[trio.SocketListener]:
             f"cannot listen there: {error.strerror or error}"
         ) from None
     for listener in listeners:
-        # A client speaks first, so it is taken on when it has: one wake-up less for each.
+        # A client speaks first. Accept its connection with its request: that saves a wake-up.
         if hasattr(socket, "TCP_DEFER_ACCEPT"):
             listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
     return listeners
@@ -235,7 +235,7 @@ async def _lifespan(shared: Shared) -> AsyncIterator[None]:
 
 
 async def _watch_lag(lag: Histogram) -> None:
-    """Keep asking for a short sleep, and count by how much each was too long, in seconds."""
+    """Sleep shortly, again and again, and count by how many seconds each sleep was too long."""
     while True:
         due = perf_counter() + _LAG_SAMPLE_SECONDS
         await trio.sleep(_LAG_SAMPLE_SECONDS)

@@ -1,7 +1,7 @@
 """Everything that is counted, as plain numbers that the audio path can afford.
 
-A Prometheus counter costs 0.3 to 1 us a touch, an `int` in a list 0.04 us, so sessions write
-here and the collector of `metrics` reads when it is scraped. One thread writes; no lock.
+A Prometheus counter costs 0.3 to 1 us for each change, an `int` in a list 0.04 us. So sessions
+write here, and the collector of `web.metrics` reads at each scrape. One thread writes; no lock.
 """
 
 from bisect import bisect_left
@@ -28,7 +28,7 @@ _CODEC_SECONDS = (
     0.25e-6, 0.5e-6, 1e-6, 2e-6, 4e-6, 8e-6, 16e-6, 32e-6, 64e-6, 125e-6, 250e-6, 500e-6,
     1e-3, 2e-3, 5e-3, 10e-3,
 )  # fmt: skip
-# 20 ms is one frame time: slower than that, and the audio falls behind.
+# 20 ms is one frame time: with a slower turnaround the audio falls behind.
 _TURNAROUND_SECONDS = (
     50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5,
 )  # fmt: skip
@@ -37,7 +37,7 @@ _SESSION_SECONDS = (1, 5, 15, 60, 180, 600, 1800, 3600, 4 * 3600)
 
 
 class Histogram:
-    """Counts by upper bound (inclusive), and the sum; the last count is for beyond all bounds."""
+    """Counts of values by upper bound (inclusive), and their sum; the last count has no bound."""
 
     __slots__ = ("bounds", "counts", "sum")
 
@@ -52,7 +52,7 @@ class Histogram:
         return sum(self.counts)
 
     def bucket(self, value: float) -> int:
-        """Return which of the counts a value belongs to."""
+        """Return the index of the count that a value belongs to."""
         return bisect_left(self.bounds, value)
 
     def add(self, value: float) -> None:
@@ -82,7 +82,7 @@ class Tally:
 
     @property
     def frames(self) -> dict[str, int]:
-        """Frames by direction: each has its size counted, each reply its turnaround."""
+        """Frames by direction, from the sizes of frames and the turnarounds of replies."""
         return {
             "inbound": sum(histogram.count for histogram in self.frame_bytes.values()),
             "outbound": self.turnaround_seconds.count,

@@ -31,7 +31,7 @@ __all__ = [
 
 
 class Codec(Protocol):
-    """One law in one tier.
+    """One law in one tier: encode and decode.
 
     `name` is the tier, `law` is `ulaw` or `alaw`. Both directions take bytes, bytearray or
     memoryview and return bytes; anything else is a TypeError, half a sample a ValueError, and
@@ -49,10 +49,10 @@ class Codec(Protocol):
 
 
 class CodecFallbackWarning(UserWarning):
-    """The codec asked for is not to be had here; another was chosen."""
+    """The requested codec is not available here; another was chosen."""
 
 
-#: Every tier there is, best first: what C does in one call, then NumPy, then Python.
+#: Every tier, best first: C in one call, then NumPy, then Python.
 ORDER = ("audioop", "numpy", "pure_python")
 LAWS = ("ulaw", "alaw")
 
@@ -90,7 +90,7 @@ def tier(name: str, law: str) -> Codec:
 
 
 def resolve(requested: str | None = None, order: Sequence[str] = ORDER) -> str:
-    """Return the available tier that a request gets: itself, or the first of `order` that is here.
+    """Return the requested tier if it is available, else the first of `order` that is.
 
     Silent, for the path of a session, which reports what it got in its own way. Raises
     LookupError when no tier of `order` is available.

@@ -1,9 +1,9 @@
 """The audioop tier: C from the standard library, or from audioop-lts since Python 3.13.
 
-Its mu-law encoder differs from ITU-T G.191 at 508 negative inputs, by one quantization step
-each: it takes the magnitude of a negative sample after dropping the two lowest bits, G.191
-before, so -1 to -4 become a step away from silence where G.191 gives silence. Its other three
-directions are G.191's to the bit.
+Its mu-law encoder differs from ITU-T G.191 at 508 negative inputs, by one quantization step each.
+It drops the two lowest bits of a negative sample first and then takes the magnitude; G.191 takes
+the magnitude first. So -1 to -4 are silence in G.191 and one step beside silence here. The other
+three directions are equal to G.191's to the bit.
 """
 
 import sys
@@ -15,7 +15,7 @@ if sys.byteorder != "little":
     raise ImportError("audioop reads samples in the machine's byte order; PCM16 is little-endian")
 
 with warnings.catch_warnings():
-    # Its removal in 3.13 is what audioop-lts is for.
+    # Python 3.13 removed it; audioop-lts brings it back.
     warnings.simplefilter("ignore", DeprecationWarning)
     import audioop
 
@@ -23,7 +23,7 @@ _WIDTH = 2  # bytes a sample
 
 
 class Audioop:
-    """The tier that calls audioop; the tables are not used."""
+    """The tier that calls audioop; it uses no tables."""
 
     name = "audioop"
 

@@ -1,10 +1,10 @@
-"""The G.711 law, written once as the rules that build tables; and the pure-Python tier.
+"""The G.711 laws, as rules that build tables; and the pure-Python tier.
 
-A table is all there is to a companding law: 65,536 samples to one byte, 256 bytes back to a
-sample. Every tier but audioop uses these tables, so they cannot disagree.
+A companding law is two tables: from each of 65,536 samples to a byte, and from each of 256 bytes
+to a sample. Every tier but audioop uses these tables, so they cannot disagree.
 
-The rules follow ITU-T G.191's reference tool to the bit. It treats the negative half with the
-one's complement of the sample, which is why -1 and 0 differ in sign only.
+The rules follow ITU-T G.191's reference tool to the bit. The tool takes the one's complement of a
+negative sample. So -1 and 0 differ in sign only.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def _mulaw_compress(sample: int) -> int:
 
 
 def _mulaw_expand(code: int) -> int:
-    """Return the 16-bit sample in the middle of the interval that a mu-law code names."""
+    """Return the 16-bit sample in the middle of a mu-law code's interval."""
     segment, interval = (~code >> 4) & 0x07, ~code & 0x0F
     magnitude = ((2 * interval + _MULAW_BIAS) << segment) - _MULAW_BIAS
     return (magnitude if code & 0x80 else -magnitude) << 2
@@ -46,16 +46,16 @@ def _alaw_compress(sample: int) -> int:
 
 
 def _alaw_expand(code: int) -> int:
-    """Return the 16-bit sample in the middle of the interval that an A-law code names."""
+    """Return the 16-bit sample in the middle of an A-law code's interval."""
     segment, interval = ((code ^ 0x55) >> 4) & 0x07, (code ^ 0x55) & 0x0F
-    # Segments 0 and 1 are one straight line; from 1 on the leading one is implied.
+    # Segments 0 and 1 are one straight line; segments from 1 on have an implied leading one.
     leading = 0x10 if segment else 0
     magnitude = (2 * (leading | interval) + 1) << max(segment - 1, 0)
     return (magnitude if code & 0x80 else -magnitude) << 3
 
 
 class Law:
-    """One companding law as the tables that its two rules build.
+    """One companding law: two tables, built by its two rules.
 
     `codes` maps a sample, read as an unsigned 16-bit number, to its code byte (65,536 bytes).
     `samples` maps a code byte to its sample (256 integers, -32768 to 32767).
@@ -74,29 +74,29 @@ ALAW = Law("alaw", _alaw_compress, _alaw_expand)
 
 
 def as_bytes(data: object) -> bytes:
-    """Return any bytes-like object's content as bytes; raise TypeError for anything else."""
+    """Return the content of a bytes-like object as bytes; raise TypeError for other objects."""
     if not isinstance(data, bytes | bytearray | memoryview):
         raise TypeError(f"expected bytes, bytearray or memoryview, not {type(data).__name__}")
     return bytes(data)
 
 
 def odd_length(pcm: bytes) -> ValueError:
-    """Return the error to raise for bytes that end in half a 16-bit sample."""
+    """Return the ValueError for bytes that end in half a 16-bit sample."""
     return ValueError(f"PCM16 needs two bytes a sample, so {len(pcm)} bytes cannot be right")
 
 
-# Samples encoded at a time: tuples of more integers than this fall out of the processor's cache.
+# So many samples are encoded at a time: longer tuples do not fit the processor's cache.
 _PIECE = 4096
 
 
 @lru_cache(maxsize=256)
 def _unpacker(count: int) -> Callable[[bytes], tuple[int, ...]]:
-    """Return what reads so many unsigned samples; callers seldom change the size of a frame."""
+    """Return the function that unpacks so many unsigned samples; frame sizes rarely change."""
     return Struct(f"<{count}H").unpack
 
 
 class PurePython:
-    """The tier that needs nothing but Python: the tables, and what its C loops do with them."""
+    """The tier that needs only Python: the tables, and built-in functions that loop in C."""
 
     name = "pure_python"
 

@@ -1,10 +1,11 @@
 """The NumPy tier: the law's tables, a whole frame for each look-up.
 
-The forms below are the fastest of those measured (Python 3.11 to 3.13, NumPy 2.4 and 2.5). For a
-frame of 20 ms the fixed costs decide: indexes made native beforehand, and `frombuffer` imported
-by name, because a look-up in a module with its own `__getattr__` is never cached. For long audio
-the look-up decides: `take` that clips, though no index is out of range, is fast in each of these
-builds, and in pieces its 8-byte indexes stay in the processor's cache.
+The forms below were the fastest of several (Python 3.11 to 3.13, NumPy 2.4 and 2.5). A frame of
+20 ms is short, so fixed costs decide. `astype` makes the indexes native before the look-up.
+`frombuffer` is imported by name, because Python does not cache attributes of a module that has its
+own `__getattr__`. Long audio depends on the look-up itself. `take` with `mode="clip"` is fast in
+each of these builds, though no index is out of range. In pieces, the 8-byte indexes stay in the
+processor's cache.
 """
 
 from typing import Any
@@ -20,13 +21,13 @@ _SAMPLES = np.dtype("<i2")
 _CODES = np.dtype("u1")
 _INDEXES = np.dtype(np.intp)
 
-# In samples: where the one form overtakes the other, and what is looked up at a time.
+# In samples: up to where the short form is faster, and the size of a piece in the long form.
 _SHORT = 1024
 _PIECE = 65536
 
 
 class Numpy:
-    """The tier that looks up all samples of a frame in one call."""
+    """The tier that looks up all samples of a frame at once."""
 
     name = "numpy"
 
@@ -57,7 +58,7 @@ class Numpy:
 
 def _taken(table: NDArray[Any], keys: NDArray[Any]) -> bytes:
     """Return the bytes of a table's entries for many keys."""
-    # A fifth faster than into an empty array, of which each page is new.
+    # A fifth faster than an empty array, whose pages are all new.
     buffer = bytearray(len(keys) * table.itemsize)
     entries = frombuffer(buffer, table.dtype)
     for start in range(0, len(keys), _PIECE):

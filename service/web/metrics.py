@@ -1,4 +1,4 @@
-"""Prometheus: one collector that reads the roster and the tally when it is scraped.
+"""Prometheus: one collector that reads the roster and the tally at each scrape.
 
 The names are a contract; README.md has their table. Labels have a handful of values each, and
 every series is there at 0 from the start.
@@ -30,7 +30,7 @@ from service.tally import Histogram, Tally
 
 
 class Metrics:
-    """The metrics of one service, in a registry of its own unless one is given."""
+    """The metrics of one service, in a registry of their own unless one is given."""
 
     def __init__(
         self,

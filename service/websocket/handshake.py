@@ -1,7 +1,7 @@
 """The opening handshake of RFC 6455, section 4.2, without I/O: a request in, the answer out.
 
-The request is read and judged by websockets' `ServerProtocol`; towards the app it is the
-handshake of an ASGI WebSocket.
+websockets' `ServerProtocol` parses and checks the request. The app sees the handshake of an ASGI
+WebSocket.
 """
 
 import json
@@ -20,26 +20,26 @@ _MAX_HEAD_BYTES = 16384
 
 
 def could_be_head(data: bytes) -> bool:
-    """Return whether these bytes may yet become a request's head: neither TLS nor endless."""
+    """Return whether these bytes can become the head of a request: no TLS, and not too long."""
     return data[0] > 0x20 and len(data) < _MAX_HEAD_BYTES
 
 
 def head_end(data: bytes) -> int:
-    """Return where the head of the request ends that these bytes begin with; 0 if not in them."""
+    """Return where the head of the request ends in these bytes; 0 if it does not end there."""
     end = _END.search(data)
     return 0 if end is None else end.end()
 
 
 def asks_for_websocket(head: bytes) -> bool:
-    """Return whether the head of a request asks for an upgrade to WebSocket, rightly or wrongly."""
+    """Return whether the head of a request asks for WebSocket, correctly or not."""
     return _UPGRADE.search(head) is not None
 
 
 class Handshake:
-    """One request to upgrade, whose head is given.
+    """One request to upgrade, from its head to the answer.
 
-    `error` is the answer to a request that is against the RFC; otherwise `scope` is for the app,
-    and each event that it sends goes into `answer`, which returns what to write.
+    `error` is the answer to a request that breaks the RFC. Otherwise give `scope` to the app, each
+    event of the app to `answer`, and write the bytes that `answer` returns.
     """
 
     def __init__(self, head: bytes) -> None:
@@ -56,7 +56,7 @@ class Handshake:
         assert isinstance(events[0], Request)
         self._request = events[0]
         if len(self._request.headers.get_all("Host")) != 1:
-            # RFC 9112, 3.2; the protocol leaves this to an HTTP server in front of it.
+            # RFC 9112, 3.2; the protocol leaves this check to an HTTP server.
             fault = ValueError("a request has one Host header")
             self.error = _error(HTTPStatus.BAD_REQUEST, Headers(), fault)
             return
@@ -66,7 +66,7 @@ class Handshake:
             self.error = _error(status, self._response.headers, protocol.handshake_exc)
 
     def scope(self, **more: Any) -> dict[str, Any]:
-        """Return the ASGI scope of the request; `more` is what only the connection knows."""
+        """Return the ASGI scope of the request; `more` has the keys that the connection knows."""
         request = self._request
         raw_path, _, query_string = request.path.partition("?")
         return {
@@ -91,7 +91,7 @@ class Handshake:
         }
 
     def answer(self, event: dict[str, Any]) -> bytes:
-        """Return the bytes that an event of the app's is as an answer; none while it is partial."""
+        """Return the bytes that an event of the app adds to the answer."""
         kind = event["type"]
         if kind == "websocket.accept":
             headers = self._response.headers
@@ -100,7 +100,7 @@ class Handshake:
             if event["subprotocol"] is not None:
                 headers["Sec-WebSocket-Protocol"] = event["subprotocol"]
             answer = self._response.serialize()
-            # The app holds on to the handshake for as long as the session lasts.
+            # The app keeps this object for the whole session; these parts are done with.
             del self._request, self._response
             return answer
         if kind == "websocket.http.response.start":
@@ -117,7 +117,7 @@ class Handshake:
 
 
 def _error(status: HTTPStatus, headers: Headers, fault: Exception | None) -> bytes:
-    """Return the answer to a request against the RFC, which also says what would be right."""
+    """Return the answer to a request that breaks the RFC; it says what would be right."""
     ours = Headers({"Content-Type": "application/json", "Sec-WebSocket-Version": "13"})
     for name in ("Upgrade", "Allow"):
         if name in headers:
@@ -127,7 +127,7 @@ def _error(status: HTTPStatus, headers: Headers, fault: Exception | None) -> byt
 
 
 def _sentence(fault: BaseException | None) -> str:
-    """Return a fault as one sentence, with what caused it."""
+    """Return a fault and its causes as one sentence."""
     parts = []
     while fault is not None:
         parts.append(str(fault))
