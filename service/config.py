@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service import codec
+from service.bearer import ALPHABET
 
 PREFIX = "RT_AUDIO_"
 
@@ -119,7 +120,7 @@ class Settings(BaseSettings):
     )  # fmt: skip
     tokens_file: Path | None = _setting(
         None, "path", "a file of bearer tokens, one a line; when set, a session needs one of them",
-        "a readable file with at least one token, each a line of letters, digits and -._~+/=",
+        f"a readable file with at least one token; a token has {ALPHABET}",
     )  # fmt: skip
     tls_cert_file: Path | None = _setting(
         None, "path", "serve TLS with this certificate chain (PEM)",

@@ -28,6 +28,7 @@ ROWS = (
     },
     {
         "audio": "encodings and WAV files",
+        "bearer": "the alphabet of tokens",
         "codec": "G.711 in three tiers",
         "ending": "how calls end",
         "logs": "structlog",
@@ -51,7 +52,7 @@ HOMES = {
 }
 #: What cannot do I/O must not even be able to ask for it.
 WITHOUT_IO = (
-    "websocket", "audio", "codec", "ending", "tally", "conversation", "calls.terms",
+    "websocket", "audio", "bearer", "codec", "ending", "tally", "conversation", "calls.terms",
     "calls.session", "net.talk",
 )  # fmt: skip
 FILES = {

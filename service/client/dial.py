@@ -19,6 +19,8 @@ import h11
 import trio
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
+from service import bearer
+
 #: How long the service may take to be connected to and to answer the upgrade, in seconds.
 CONNECT_SECONDS = 10.0
 #: How long the service may take over the close handshake, in seconds.
@@ -230,8 +232,8 @@ def _seconds_asked_for(rejection: ConnectionRejected) -> float:
 
 
 def _bearer(token: str) -> bytes:
-    if not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", token):
-        raise ConnectError("the token cannot be sent: it may have letters, digits and -._~+/= only")
+    if bearer.wrong_at(token) is not None:
+        raise ConnectError(f"the token cannot be sent: a token has {bearer.ALPHABET}")
     return b"Bearer " + token.encode()
 
 

@@ -2,16 +2,14 @@
 
 import hashlib
 import hmac
-import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from service.config import ConfigurationError, allowed
+from service import bearer
+from service.config import ConfigurationError
 
-#: RFC 6750, 2.1: what a bearer token is made of.
-_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 _SUBPROTOCOL_PREFIX = "bearer."
 
 
@@ -76,10 +74,26 @@ def _digest(token: str) -> bytes:
 
 def _read_tokens(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except (OSError, UnicodeDecodeError):
-        lines = []
-    tokens = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    if not tokens or not all(_TOKEN.fullmatch(token) for token in tokens):
-        raise ConfigurationError(f"RT_AUDIO_TOKENS_FILE={path}: must be {allowed('tokens_file')}")
+        # Latin-1 has a character for each byte, so no file is unreadable for its encoding.
+        lines = path.read_text(encoding="latin-1").split("\n")
+    except OSError as error:
+        raise _wrong_file(path, f"cannot be read: {error.strerror or error}") from None
+    tokens = []
+    for number, line in enumerate(lines, 1):
+        token = line.strip(" \t")
+        if not token or token.startswith("#"):
+            continue
+        wrong = bearer.wrong_at(token)
+        if wrong is not None:
+            column = line.index(token) + wrong + 1
+            raise _wrong_file(
+                path, f"line {number}, column {column}: a token has {bearer.ALPHABET}"
+            )
+        tokens.append(token)
+    if not tokens:
+        raise _wrong_file(path, "has no token in it")
     return tokens
+
+
+def _wrong_file(path: Path, why: str) -> ConfigurationError:
+    return ConfigurationError(f"RT_AUDIO_TOKENS_FILE={path}: {why}")

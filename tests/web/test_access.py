@@ -73,14 +73,32 @@ def test_a_tokens_file_has_a_token_a_line_and_comments(tmp_path: Path) -> None:
     assert not access.admits(None, "# our callers", [])
 
 
-@pytest.mark.parametrize("content", [None, b"", b"# nobody\n", b"two words\n", b"gr\xc3\xbcn\n"])
-def test_an_unusable_tokens_file_is_told_without_its_content(
-    tmp_path: Path, content: bytes | None
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "has no token in it"),
+        (b"# nobody\n\n  # here\n", "has no token in it"),
+        (b"# us\r\nsecret-1\r\n\r\n two words\r\n", "line 4, column 5: a token has letters"),
+        (b"secret=1\n", "line 1, column 8: a token has letters, .* = only at its end"),
+        (b"secret-1\n=secret\n", "line 2, column 1: "),
+        (b"gr\xc3\xbcn\n", "line 1, column 3: "),
+        (b"secret\x85\n", "line 1, column 7: "),
+        ("secret-1\n".encode("utf-16"), "line 1, column 1: "),
+    ],
+)
+def test_a_tokens_file_error_says_where_and_shows_no_token(
+    tmp_path: Path, content: bytes, why: str
 ) -> None:
     file = tmp_path / "tokens"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(ConfigurationError) as caught:
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=f"^RT_AUDIO_TOKENS_FILE={file}: {why}") as caught:
         Access.load([], file)
-    assert str(caught.value).startswith(f"RT_AUDIO_TOKENS_FILE={file}: must be a readable file")
-    assert "words" not in str(caught.value)
+    message = str(caught.value).removeprefix(f"RT_AUDIO_TOKENS_FILE={file}")
+    assert not any(word in message for word in ("secret", "words", "gr"))
+
+
+def test_a_tokens_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    nowhere = tmp_path / "none"
+    for file, why in ((nowhere, "No such file or directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(ConfigurationError, match=f"{file}: cannot be read: {why}$"):
+            Access.load([], file)
