@@ -74,6 +74,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
+        env_ignore_empty=True,
         frozen=True,
         extra="forbid",
         allow_inf_nan=False,
@@ -164,21 +165,23 @@ class Settings(BaseSettings):
         return key
 
     @classmethod
-    def load(cls, **overrides: Any) -> Self:
-        """Return the settings of the environment, with the overrides that are not None.
+    def load(cls, **options: Any) -> Self:
+        """Return the settings of the environment, with the options that are not None.
 
-        Raises ConfigurationError, one line that names the variable, its value and what is allowed.
+        An empty variable means the default. Raises ConfigurationError, one line that names the
+        variable or the option, its value and what is allowed.
         """
-        given = {name: value for name, value in overrides.items() if value is not None}
+        given = {name: value for name, value in options.items() if value is not None}
         try:
             return cls(**given)
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
-            value = given.get(name, os.environ.get(_variable(name), first["input"]))
-            raise ConfigurationError(
-                f"{_variable(name)}={value!s}: must be {allowed(name)}"
-            ) from None
+            if name in given:
+                where = f"--{name.replace('_', '-')} {given[name]}"
+            else:
+                where = f"{_variable(name)}={os.environ.get(_variable(name), first['input'])}"
+            raise ConfigurationError(f"{where}: must be {allowed(name)}") from None
         except LookupError as error:
             raise ConfigurationError(f"{_variable('codec_order')}: {error}") from None
 

@@ -346,9 +346,9 @@ def test_a_bug_of_ours_is_not_hidden(served: list[object]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--port", "x"], "Error: RT_AUDIO_PORT=x: must be a whole number from 0 to 65535"),
+        (["--port", "x"], "Error: --port x: must be a whole number from 0 to 65535"),
         (["--log-level", "loud"],
-         "Error: RT_AUDIO_LOG_LEVEL=loud: must be debug, info, warning or error"),
+         "Error: --log-level loud: must be debug, info, warning or error"),
     ],
 )  # fmt: skip
 def test_a_wrong_option_is_one_line_and_status_2(
