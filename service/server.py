@@ -32,6 +32,7 @@ from service.calls.roster import Roster
 from service.config import ConfigurationError, Settings, unknown_variables
 from service.conversation import CLOSE_SECONDS
 from service.net.accept import accept
+from service.net.certificate import server_context
 from service.net.connection import Connection, Shared
 from service.net.lobby import Lobby
 from service.net.pump import Pump
@@ -207,19 +208,9 @@ async def _listeners(settings: Settings) -> list[trio.SocketListener]:
 
 
 def _tls_context(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls_cert_file is None:
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"RT_AUDIO_TLS_CERT_FILE={settings.tls_cert_file} "
-            f"RT_AUDIO_TLS_KEY_FILE={settings.tls_key_file}: must be a certificate chain and its "
-            f"key, PEM files that can be read: {error.strerror or error}"
-        ) from None
-    return context
+    return server_context(settings.tls_cert_file, settings.tls_key_file)
 
 
 @asynccontextmanager

@@ -216,7 +216,7 @@ async def test_an_unusable_certificate_is_a_configuration_error(tmp_path: Path) 
         file = tmp_path / name
         if content is not None:
             file.write_text(content)
-        with pytest.raises(ConfigurationError, match=f"RT_AUDIO_TLS_CERT_FILE={file} "):
+        with pytest.raises(ConfigurationError, match=f"RT_AUDIO_TLS_CERT_FILE={file}: "):
             await serve(Settings(tls_cert_file=file, tls_key_file=file))
 
 
