@@ -140,7 +140,7 @@ def stream(
     speed: float,
     reconnect: bool,
 ) -> None:
-    """Stream a 16-bit mono PCM WAV file, and print how its replies came back."""
+    """Stream a mono WAV file of 16-bit PCM or G.711, and print how its replies came back."""
     import trio
 
     from service.audio import wav
@@ -167,7 +167,7 @@ def stream(
             )
         _print(report, asked_for=codec, reconnect=reconnect)
         if out is not None:
-            wav.write(out, report.audio, reply, audio.sample_rate)
+            wav.write(out, wav.Audio(report.audio, audio.sample_rate, reply))
     except (ClientError, wav.WavError) as error:
         raise click.ClickException(str(error)) from None
 

@@ -116,7 +116,7 @@ def test_stream_prints_a_report_and_nothing_on_standard_error(url: str, tmp_path
                  "--codec", "pure_python", "--out", str(back))  # fmt: skip
     assert (result.exit_code, result.stderr) == (0, "")
     rows = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
-    pcm = wav.read(SPEECH).pcm
+    pcm = wav.read(SPEECH).data
     assert rows["codec"].strip() == "pure_python"
     assert rows["frames"].strip() == "822 sent, 822 received"
     assert rows["bytes"].strip() == f"{len(pcm):,} sent, {len(pcm) // 2:,} received"
@@ -182,7 +182,7 @@ def test_stream_goes_on_when_the_service_is_replaced(tmp_path: Path) -> None:
     assert row is not None, rows
     unanswered = int(row[1])
     assert rows["frames"].strip() == f"822 sent, {822 - unanswered} received"
-    lost = len(wav.read(SPEECH).pcm) - len(wav.read(back).pcm)
+    lost = len(wav.read(SPEECH).data) - len(wav.read(back).data)
     assert 0 <= lost <= 320 * unanswered
 
 
@@ -219,7 +219,7 @@ def test_stream_of_no_file() -> None:
 
 def test_stream_of_another_kind_of_file() -> None:
     line = refused(run("stream", __file__))
-    assert line == f"Error: {__file__} is not a 16-bit mono PCM WAV: it is no complete WAV file"
+    assert line == f"Error: {__file__} is not a mono WAV of 16-bit PCM or G.711: it is no WAV file"
 
 
 def test_stream_to_nobody() -> None:

@@ -91,7 +91,7 @@ class Stream:
             return
         self.unanswered = report.frames_unanswered
         self.p50_ms, self.p99_ms = report.p50_ms, report.p99_ms
-        if not self.unanswered and report.audio != audio.pcm:
+        if not self.unanswered and report.audio != audio.data:
             self.wrong = report.frames_received
 
 

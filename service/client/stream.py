@@ -110,7 +110,7 @@ async def stream(
     """
     if not (isfinite(frame_ms) and isfinite(speed) and frame_ms > 0 and speed > 0):
         raise ValueError("frame_ms and speed must be positive numbers")
-    query = {"encoding": "pcm16", "reply": reply, "sample_rate": str(audio.sample_rate)}
+    query = {"encoding": audio.encoding, "reply": reply, "sample_rate": str(audio.sample_rate)}
     if codec is not None:
         query["codec"] = codec
     address = Address.parse(url, query)

@@ -48,10 +48,10 @@ async def test_the_whole_sample_comes_back_untouched(nursery: trio.Nursery) -> N
     report = await client.stream(
         audio, await start(nursery), speed=FAST, on_reply=lambda *counts: seen.append(counts)
     )
-    frames = -(-len(audio.pcm) // 320)
-    assert report.audio == audio.pcm
+    frames = -(-len(audio.data) // 320)
+    assert report.audio == audio.data
     assert report.frames_sent == report.frames_received == frames
-    assert report.bytes_sent == report.bytes_received == len(audio.pcm)
+    assert report.bytes_sent == report.bytes_received == len(audio.data)
     assert report.codec in codec.available()
     assert 0 < report.p50_ms <= report.p95_ms <= report.p99_ms <= report.max_ms < 5000
     assert report.frame_ms == pytest.approx(20 / FAST)
@@ -66,8 +66,8 @@ async def test_g711_comes_back_at_half_the_bytes_from_the_tier_asked_for(
     url = await start(nursery)
     report = await client.stream(SECOND, url, reply=law, codec=tier, speed=FAST)
     assert report.codec == tier
-    assert report.bytes_received * 2 == report.bytes_sent == len(SECOND.pcm)
-    assert report.audio == codec.tier(tier, law).encode(SECOND.pcm)
+    assert report.bytes_received * 2 == report.bytes_sent == len(SECOND.data)
+    assert report.audio == codec.tier(tier, law).encode(SECOND.data)
 
 
 async def test_an_unknown_tier_gets_the_one_that_the_header_names(nursery: trio.Nursery) -> None:
@@ -78,10 +78,10 @@ async def test_an_unknown_tier_gets_the_one_that_the_header_names(nursery: trio.
 @pytest.mark.parametrize(("frame_ms", "frames"), [(20, 5), (0.001, 800), (33, 4), (9999, 1)])
 async def test_any_frame_length_goes(nursery: trio.Nursery, frame_ms: float, frames: int) -> None:
     url = await start(nursery)
-    audio = Audio(SECOND.pcm[:1600], 8000)
+    audio = Audio(SECOND.data[:1600], 8000)
     report = await client.stream(audio, url, frame_ms=frame_ms, speed=1000)
     assert report.frames_received == frames
-    assert report.audio == audio.pcm
+    assert report.audio == audio.data
 
 
 async def test_a_refusal_has_its_status_and_the_services_words(nursery: trio.Nursery) -> None:

@@ -69,7 +69,7 @@ def page(opened: tuple[Page, Witness]) -> Iterator[Page]:
 
 @cache
 def speech() -> bytes:
-    return wav.read(SPEECH).pcm
+    return wav.read(SPEECH).data
 
 
 def ratio(frames: int, encoding: str, reply: str) -> float:
