@@ -20,7 +20,7 @@ from service import __version__
 
 if TYPE_CHECKING:
     from service.client.dial import ClientError
-    from service.client.stream import Report
+    from service.client.stream import Report, Stream
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -102,18 +102,16 @@ class _Positive(click.FloatRange):
         return number
 
 
+_ENCODING = click.Choice(["pcm16", "ulaw", "alaw"])
+
+
 @main.command()
 @click.argument("file", metavar="FILE.wav", type=click.Path(path_type=Path))
 @click.option(
     "--url", default="ws://localhost:8001/ws/audio", show_default=True, help="The service."
 )
-@click.option(
-    "--reply",
-    type=click.Choice(["pcm16", "ulaw", "alaw"]),
-    default="pcm16",
-    show_default=True,
-    help="What to get back.",
-)
+@click.option("--encoding", type=_ENCODING, help="What to send.  [default: as in the file]")
+@click.option("--reply", type=_ENCODING, help="What to get back.  [default: as it was sent]")
 @click.option("--codec", help="Codec tier to ask for: audioop, numpy or pure_python.")
 @click.option("--token", help="Bearer token, where the service wants one.")
 @click.option(
@@ -128,11 +126,14 @@ class _Positive(click.FloatRange):
     is_flag=True,
     help="Take up a lost call again, until 30 seconds have passed without a reply.",
 )
+@click.pass_context
 @_exit_statuses()
 def stream(
+    context: click.Context,
     file: Path,
     url: str,
-    reply: str,
+    encoding: str | None,
+    reply: str | None,
     codec: str | None,
     token: str | None,
     out: Path | None,
@@ -140,36 +141,79 @@ def stream(
     speed: float,
     reconnect: bool,
 ) -> None:
-    """Stream a mono WAV file of 16-bit PCM or G.711, and print how its replies came back."""
+    """Stream a mono WAV file of 16-bit PCM or G.711, and print how its replies came back.
+
+    The query of the URL may have the parameters of the service; an option must agree with it.
+    """
     import trio
 
     from service.audio import wav
-    from service.client import stream as client
     from service.client.dial import ClientError
+    from service.client.stream import Stream
 
     try:
         audio = wav.read(file)
-        with _progress(file.name, audio.seconds) as (advance, say):
-            report = trio.run(
-                partial(
-                    client.stream,
-                    audio,
-                    url,
-                    reply=reply,
-                    codec=codec,
-                    token=token,
-                    frame_ms=frame_ms,
-                    speed=speed,
-                    reconnect=reconnect,
-                    on_reply=advance,
-                    on_loss=lambda error, wait: say(_loss(error, wait)),
-                )
-            )
-        _print(report, asked_for=codec, reconnect=reconnect)
         if out is not None:
-            wav.write(out, wav.Audio(report.audio, audio.sample_rate, reply))
+            wav.check_writable(out)
+        with _progress(file.name, audio.seconds) as (advance, say):
+            stream = Stream(
+                audio,
+                url,
+                encoding=encoding,
+                reply=reply,
+                codec=codec,
+                token=token,
+                frame_ms=frame_ms,
+                speed=speed,
+                reconnect=reconnect,
+                on_reply=advance,
+                on_loss=lambda error, wait: say(_loss(error, wait)),
+            )
+            ending = trio.run(_ending, stream)
     except (ClientError, wav.WavError) as error:
         raise click.ClickException(str(error)) from None
+    report = stream.report()
+    if report.frames_sent:
+        _print(report, reconnect=reconnect)
+    sentences = [str(ending)] if isinstance(ending, ClientError) else []
+    if out is not None and report.frames_received:
+        try:
+            wav.write(out, report.audio)
+        except wav.WavError as error:
+            sentences.append(str(error))
+    for sentence in sentences:
+        click.echo(f"Error: {sentence}", err=True)
+    if isinstance(ending, KeyboardInterrupt):
+        raise ending
+    context.exit(1 if sentences else 0)
+
+
+async def _ending(stream: "Stream") -> "ClientError | KeyboardInterrupt | None":
+    """Run the stream, and return the reason why it ended early, if it did.
+
+    Ctrl-C cancels the stream, which then says goodbye to the service.
+    """
+    import trio
+
+    from service.client.dial import ClientError
+
+    ending: ClientError | KeyboardInterrupt | None = None
+    with trio.open_signal_receiver(signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def interrupt() -> None:
+                nonlocal ending
+                await anext(signals)
+                ending = KeyboardInterrupt()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(interrupt)
+            try:
+                await stream.run()
+            except ClientError as error:
+                ending = error
+            nursery.cancel_scope.cancel()
+    return ending
 
 
 @contextmanager
@@ -207,21 +251,24 @@ def _loss(error: "ClientError", wait: float | None) -> str:
     return str(error) if wait is None else f"{error}; trying again in {wait:.1f} s"
 
 
-def _print(report: "Report", asked_for: str | None, reconnect: bool) -> None:
+def _print(report: "Report", reconnect: bool) -> None:
     """Print the figures as a table of two columns."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     codec = report.codec or "not said"
-    if asked_for is not None and asked_for != report.codec:
-        codec += f" (asked for: {asked_for})"
+    if report.asked_for is not None and report.asked_for.lower() != report.codec:
+        codec += f" (asked for: {report.asked_for})"
+    times = (
+        f"p50 {report.p50_ms:.2f}, p95 {report.p95_ms:.2f}, p99 {report.p99_ms:.2f}, "
+        f"max {report.max_ms:.2f} ms"
+    )
     rows = {
         "codec": codec,
         "frames": f"{report.frames_sent:,} sent, {report.frames_received:,} received",
         "bytes": f"{report.bytes_sent:,} sent, {report.bytes_received:,} received",
-        "round trip": f"p50 {report.p50_ms:.2f}, p95 {report.p95_ms:.2f}, "
-        f"p99 {report.p99_ms:.2f}, max {report.max_ms:.2f} ms",
+        "round trip": times if report.frames_received else "no reply came",
         "gaps": f"{report.gaps} over {2 * report.frame_ms:g} ms; "
         f"the longest pause was {report.longest_pause_ms:.1f} ms",
     }

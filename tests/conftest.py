@@ -26,13 +26,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture
-def use(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> Use:
-    """Have every connection end at this service, in memory."""
+def use(monkeypatch: pytest.MonkeyPatch) -> Use:
+    """Have every connection of any later `trio.run` end at this service, in memory."""
 
     def install(service: Service) -> None:
         async def reach(address: dial.Address) -> trio.abc.Stream:
             ours, theirs = memory_stream_pair()
-            nursery.start_soon(service, theirs)
+            trio.lowlevel.spawn_system_task(service, theirs)
             return ours
 
         monkeypatch.setattr(dial, "_dial", reach)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import trio
 from click.testing import CliRunner, Result
+from trio_websocket import WebSocketConnection
 
 import service.server
 from service import __version__, cli, codec, logs
@@ -24,6 +25,7 @@ from service.client import stream as client
 from service.client.backoff import PATIENCE_SECONDS
 from service.client.stream import ClosedError
 from service.config import Settings
+from tests.peers.services import Use, closing, talking
 
 ROOT = Path(__file__).parent.parent
 SPEECH = ROOT / "tests" / "data" / "speech.wav"
@@ -110,18 +112,23 @@ def test_the_command_line_starts_without_the_server() -> None:
 # rt-audio stream
 
 
+def rows(output: str) -> dict[str, str]:
+    """Return the lines of a report by their names, which two spaces part from the rest."""
+    lines = (line.split("  ", 1) for line in output.splitlines())
+    return {name: rest.strip() for name, rest in lines}
+
+
 def test_stream_prints_a_report_and_nothing_on_standard_error(url: str, tmp_path: Path) -> None:
     back = tmp_path / "back.wav"
     result = run("stream", str(SPEECH), "--url", url, "--speed", "100", "--reply", "ulaw",
                  "--codec", "pure_python", "--out", str(back))  # fmt: skip
     assert (result.exit_code, result.stderr) == (0, "")
-    rows = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
     pcm = wav.read(SPEECH).data
-    assert rows["codec"].strip() == "pure_python"
-    assert rows["frames"].strip() == "822 sent, 822 received"
-    assert rows["bytes"].strip() == f"{len(pcm):,} sent, {len(pcm) // 2:,} received"
-    assert "round trip  p50 " in result.stdout
-    assert rows["gaps"].split()[1:4] == ["over", "0.4", "ms;"]
+    assert rows(result.stdout)["codec"] == "pure_python"
+    assert rows(result.stdout)["frames"] == "822 sent, 822 received"
+    assert rows(result.stdout)["bytes"] == f"{len(pcm):,} sent, {len(pcm) // 2:,} received"
+    assert rows(result.stdout)["round trip"].startswith("p50 ")
+    assert rows(result.stdout)["gaps"].split()[1:4] == ["over", "0.4", "ms;"]
     assert back.read_bytes().endswith(codec.choose("pure_python").encode(pcm) + b"\0")
 
 
@@ -149,12 +156,79 @@ def test_a_terminal_gets_a_progress_bar(url: str, monkeypatch: pytest.MonkeyPatc
     assert "━" not in result.stdout
 
 
-def test_a_service_that_does_not_name_its_codec(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def stream(audio: Audio, url: str, **options: Any) -> client.Report:
-        return client.Report(None, 1, 1, 2, b"ab", 20, 1, 1, 1, 1, 0, 0)
+def test_stream_sends_the_encoding_asked_for(url: str, tmp_path: Path) -> None:
+    back = tmp_path / "back.wav"
+    result = run("stream", str(SPEECH), "--url", url, "--speed", "1000", "--frame-ms", "1000",
+                 "--encoding", "ulaw", "--out", str(back))  # fmt: skip
+    assert result.exit_code == 0
+    sent = codec.choose().encode(wav.read(SPEECH).data)
+    assert rows(result.stdout)["bytes"] == f"{len(sent):,} sent, {len(sent):,} received"
+    assert wav.read(back) == Audio(sent, 8000, "ulaw")
 
-    monkeypatch.setattr(client, "stream", stream)
-    assert "codec       not said" in run("stream", str(SPEECH)).stdout
+
+def test_stream_takes_its_own_g711_files(url: str, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.wav", tmp_path / "second.wav"
+    fast = ("--url", url, "--speed", "1000", "--frame-ms", "1000")
+    assert run("stream", str(SPEECH), *fast, "--reply", "alaw", "--out", str(first)).exit_code == 0
+    assert run("stream", str(first), *fast, "--out", str(second)).exit_code == 0
+    assert second.read_bytes() == first.read_bytes()
+    assert run("stream", str(first), *fast, "--encoding", "pcm16", "--reply", "alaw",
+               "--out", str(second)).exit_code == 0  # fmt: skip
+    assert second.read_bytes() == first.read_bytes(), "A-law survives PCM"
+
+
+def test_the_query_of_the_url_holds(url: str, tmp_path: Path) -> None:
+    back = tmp_path / "back.wav"
+    query = "encoding=PCMU&reply=alaw&sample_rate=16000&codec=pure_python"
+    result = run("stream", str(SPEECH), "--url", f"{url}?{query}", "--speed", "1000",
+                 "--out", str(back))  # fmt: skip
+    assert (result.exit_code, result.stderr) == (0, "")
+    audio, received = wav.read(SPEECH), wav.read(back)
+    assert (received.encoding, received.sample_rate) == ("alaw", 16000)
+    assert len(received.data) == len(audio.data) // 2
+    assert rows(result.stdout)["codec"] == "pure_python"
+    frames = -(-len(audio.data) // 2 // 320)
+    assert rows(result.stdout)["frames"] == f"{frames} sent, {frames} received", "20 ms at 16 kHz"
+
+
+def test_an_option_that_contradicts_the_url_is_named_with_it(url: str) -> None:
+    line = refused(run("stream", str(SPEECH), "--url", f"{url}?reply=ulaw", "--reply", "alaw"))
+    assert line == "Error: the option reply=alaw contradicts reply=ulaw in the URL"
+
+
+def test_a_service_that_does_not_name_its_codec(use: Use) -> None:
+    use(closing(1000, 1))
+    assert rows(run("stream", str(SPEECH)).stdout)["codec"] == "not said"
+
+
+def test_a_call_that_ends_early_keeps_its_report_and_its_audio(use: Use, tmp_path: Path) -> None:
+    back = tmp_path / "back.wav"
+    use(closing(4000, 3))
+    result = run("stream", str(SPEECH), "--frame-ms", "10", "--out", str(back))
+    assert result.exit_code == 1
+    assert rows(result.stdout)["frames"].endswith(" sent, 3 received")
+    assert wav.read(back).data == wav.read(SPEECH).data[: 3 * 160]
+    assert result.stderr == (
+        "Error: the call to ws://localhost:8001/ws/audio was closed with 4000 "
+        "after 3 of 1644 replies\n"
+    )
+
+
+def test_a_call_without_one_reply_leaves_the_file_alone(use: Use, tmp_path: Path) -> None:
+    back = tmp_path / "back.wav"
+    back.write_bytes(b"kept")
+
+    async def hear_and_close(ws: WebSocketConnection) -> None:
+        await ws.get_message()
+        await ws.aclose(1011)
+
+    use(talking(hear_and_close))
+    result = run("stream", str(SPEECH), "--out", str(back))
+    assert result.exit_code == 1
+    assert rows(result.stdout)["frames"] == "1 sent, 0 received"
+    assert rows(result.stdout)["round trip"] == "no reply came"
+    assert "was closed with 1011 after 0 of" in result.stderr
+    assert back.read_bytes() == b"kept"
 
 
 def test_stream_goes_on_when_the_service_is_replaced(tmp_path: Path) -> None:
@@ -175,13 +249,13 @@ def test_stream_goes_on_when_the_service_is_replaced(tmp_path: Path) -> None:
         first,
     )
     assert all("Connection refused; trying again in " in line for line in more)
-    rows = dict(line.split(maxsplit=1) for line in output.splitlines())
+    report = rows(output)
     row = re.fullmatch(
-        r"1; the longest took \d+\.\d ms; frames unanswered: (\d+)", rows["reconnects"].strip()
+        r"1; the longest took \d+\.\d ms; frames unanswered: (\d+)", report["reconnects"]
     )
-    assert row is not None, rows
+    assert row is not None, report
     unanswered = int(row[1])
-    assert rows["frames"].strip() == f"822 sent, {822 - unanswered} received"
+    assert report["frames"] == f"822 sent, {822 - unanswered} received"
     lost = len(wav.read(SPEECH).data) - len(wav.read(back).data)
     assert 0 <= lost <= 320 * unanswered
 
@@ -189,8 +263,7 @@ def test_stream_goes_on_when_the_service_is_replaced(tmp_path: Path) -> None:
 def test_stream_without_a_reconnect_says_so(url: str) -> None:
     result = run("stream", str(SPEECH), "--url", url, "--speed", "1000", "--reconnect")
     assert (result.exit_code, result.stderr) == (0, "")
-    rows = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
-    assert rows["reconnects"].strip() == "0; the longest took 0.0 ms; frames unanswered: 0"
+    assert rows(result.stdout)["reconnects"] == "0; the longest took 0.0 ms; frames unanswered: 0"
 
 
 def test_the_help_says_how_long_it_goes_on_trying() -> None:
@@ -239,13 +312,32 @@ def test_stream_with_a_token_that_cannot_be_sent() -> None:
     assert "the token cannot be sent" in refused(run("stream", str(SPEECH), "--token", "a b"))
 
 
-def test_stream_reports_before_it_fails_to_write(url: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_sent(tmp_path: Path) -> None:
     back = tmp_path / "none" / "back.wav"
-    result = run("stream", str(SPEECH), "--url", url, "--speed", "1000", "--frame-ms", "1000",
-                 "--out", str(back))  # fmt: skip
+    line = refused(run("stream", str(SPEECH), "--url", "ws://none.invalid/", "--out", str(back)))
+    assert line == f"Error: {back} cannot be written: No such file or directory"
+    line = refused(
+        run("stream", str(SPEECH), "--url", "ws://none.invalid/", "--out", str(tmp_path))
+    )
+    assert line == f"Error: {tmp_path} cannot be written: Is a directory"
+
+
+def test_stream_reports_before_it_fails_to_write(use: Use, tmp_path: Path) -> None:
+    back = tmp_path / "folder" / "back.wav"
+    back.parent.mkdir()
+
+    async def remove_the_folder(ws: WebSocketConnection) -> None:
+        back.parent.rmdir()
+        await ws.send_message(await ws.get_message())
+        await ws.aclose(4000)
+
+    use(talking(remove_the_folder))
+    result = run("stream", str(SPEECH), "--frame-ms", "1000", "--out", str(back))
     assert result.exit_code == 1
-    assert "17 sent, 17 received" in result.stdout
-    assert result.stderr == f"Error: {back} cannot be written: No such file or directory\n"
+    assert rows(result.stdout)["frames"].endswith("1 received")
+    closed, unwritten = result.stderr.splitlines()
+    assert closed.endswith("was closed with 4000 after 1 of 17 replies")
+    assert unwritten == f"Error: {back} cannot be written: No such file or directory"
 
 
 @pytest.mark.parametrize("option", ["--speed", "--frame-ms"])
@@ -260,14 +352,20 @@ def test_a_reply_that_no_wav_file_holds_is_a_usage_error() -> None:
     assert run("stream", str(SPEECH), "--reply", "mp3").exit_code == 2
 
 
-def test_ctrl_c_ends_a_stream_with_130_and_not_a_word() -> None:
+def test_ctrl_c_ends_a_stream_with_130_its_report_and_its_audio(tmp_path: Path) -> None:
+    back = tmp_path / "back.wav"
     with serving(RT_AUDIO_LOG_LEVEL="debug") as served:
-        with spawn("stream", str(SPEECH), "--url", served.url) as process:
-            served.logged("frame")  # so the client is past the upgrade, and can say goodbye
+        arguments = ("stream", str(SPEECH), "--url", served.url, "--out", str(back))
+        with spawn(*arguments) as process:
+            for _ in range(3):  # so that at least two replies have come
+                served.logged("frame")
             process.send_signal(signal.SIGINT)
-            assert process.communicate(timeout=10) == ("", "")
-        assert process.returncode == 130
+            output, errors = process.communicate(timeout=10)
+        assert (process.returncode, errors) == (130, "")
         assert served.logged("session_ended")["outcome"] == "completed"
+    received = re.search(r"(\d+) received", output)
+    assert received is not None
+    assert wav.read(back).data == wav.read(SPEECH).data[: 320 * int(received[1])]
 
 
 # rt-audio serve, in this process
@@ -395,7 +493,7 @@ async def test_sigterm_lets_a_stream_finish() -> None:
                 served.process.send_signal(signal.SIGTERM)
                 assert served.logged("draining")["sessions"] == 1
 
-        report = await client.stream(SECOND, served.url, speed=5, on_reply=drain)
+        report = await client.Stream(SECOND, served.url, speed=5, on_reply=drain).run()
         assert report.frames_received == 50
         assert served.logged("session_ended")["outcome"] == "completed"
         assert served.status() == 0
@@ -413,7 +511,7 @@ async def cut_off(served: Served, first: signal.Signals, *more: signal.Signals) 
                 served.process.send_signal(number)
 
     with trio.fail_after(10), pytest.raises(ClosedError, match="1001") as end:
-        await client.stream(SECOND, served.url, speed=0.1, on_reply=stop)
+        await client.Stream(SECOND, served.url, speed=0.1, on_reply=stop).run()
     assert "reconnect" in end.value.reason
     assert served.logged("session_ended")["outcome"] == "drained"
 

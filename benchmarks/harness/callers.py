@@ -77,21 +77,21 @@ class Stream:
     async def run(self, url: str, audio: Audio, frame_ms: float) -> None:
         """Stream the audio, and compare what came back."""
         try:
-            report = await client.stream(
+            report = await client.Stream(
                 audio,
                 url,
                 frame_ms=frame_ms,
                 reconnect=True,
                 on_reply=self.reply,
                 on_loss=self.lose,
-            )
+            ).run()
         except ClientError as error:
             self.lose(error, None)
             self.failed = str(error)
             return
         self.unanswered = report.frames_unanswered
         self.p50_ms, self.p99_ms = report.p50_ms, report.p99_ms
-        if not self.unanswered and report.audio != audio.data:
+        if not self.unanswered and report.audio != audio:
             self.wrong = report.frames_received
 
 

@@ -1,23 +1,27 @@
 """Reach a service: an address, TCP and TLS, the upgrade, and a sentence for each way it can fail.
 
-What trio-websocket and the network raise becomes a ClientError here, and nurseries' groups are
-opened here, so that nobody above has to.
+This is the one edge where an error of the network or of trio-websocket becomes a ClientError, and
+where a nursery's group is opened.
 """
 
 import json
 import os
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Self
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import h11
 import trio
-from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
+from trio_websocket import (
+    ConnectionRejected,
+    WebSocketConnection,
+    wrap_client_stream,
+)
 
 from service import bearer
 
@@ -74,8 +78,8 @@ class Address:
     query: str
 
     @classmethod
-    def parse(cls, url: str, query: dict[str, str]) -> Self:
-        """Return the address of a URL with a query put in front of its own; raise ConnectError."""
+    def parse(cls, url: str) -> Self:
+        """Return the address of a URL; raise ConnectError."""
         try:
             parts = urlsplit(url)
             secure, host = parts.scheme == "wss", parts.hostname
@@ -94,8 +98,14 @@ class Address:
             port=port,
             host_header=parts.netloc.rpartition("@")[2],
             path=parts.path or "/",
-            query="&".join(filter(None, (urlencode(query), parts.query))),
+            query=parts.query,
         )
+
+    def asking(self, parameters: dict[str, str]) -> Self:
+        """Return the address with those parameters added that its query does not have."""
+        own = dict(parse_qsl(self.query, keep_blank_values=True))
+        more = urlencode({name: parameters[name] for name in parameters if name not in own})
+        return replace(self, query="&".join(filter(None, (self.query, more))))
 
     def __str__(self) -> str:
         return f"{'wss' if self.secure else 'ws'}://{self.host_header}{self.path}"
@@ -105,13 +115,14 @@ class Address:
 async def connection(
     address: Address, token: str | None = None, *, max_message_size: int = 2**20
 ) -> AsyncIterator[WebSocketConnection]:
-    """Have an open WebSocket for the block; what goes wrong comes out in exception groups.
+    """Have an open WebSocket for the block; raise ClientError, and alone what the block raises.
 
     trio-websocket's own way to connect waits out its timeout when TLS fails and does not say why,
     and sends a wrong Host header for an IPv6 address.
     """
     headers = [] if token is None else [(b"Authorization", _bearer(token))]
     transport = await _dial(address)
+    upgraded = False
     try:
         async with trio.open_nursery() as nursery:
             with trio.move_on_after(CONNECT_SECONDS) as upgrading:
@@ -127,24 +138,29 @@ async def connection(
                 raise UnreachableError(
                     f"{address} did not answer the upgrade within {CONNECT_SECONDS:g} seconds"
                 )
+            upgraded = True
             try:
                 yield ws
             finally:
                 with trio.move_on_after(CLOSE_SECONDS, shield=True):
                     await ws.aclose()
             nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        error = _the_one(group)
+        raise (error if upgraded else _refusal(error, address)) from None
     finally:
         await trio.aclose_forcefully(transport)
 
 
 class _Answering(trio.abc.Stream):
-    """A transport that says when the other side hangs up without a word.
+    """A transport that raises UnreachableError when the other side hangs up without an answer.
 
     trio-websocket would wait for its answer until the timeout.
     """
 
     def __init__(self, transport: trio.abc.Stream, address: Address) -> None:
-        self._transport, self._address = transport, address
+        self._transport = transport
+        self._hung_up = UnreachableError(f"{address} hung up instead of answering the upgrade")
         self._answered = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
@@ -154,12 +170,17 @@ class _Answering(trio.abc.Stream):
         with suppress(trio.BrokenResourceError):
             data = await self._transport.receive_some(max_bytes)
         if not data:
-            raise UnreachableError(f"{self._address} hung up instead of answering the upgrade")
+            raise self._hung_up
         self._answered = True
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._transport.send_all(data)
+        try:
+            await self._transport.send_all(data)
+        except trio.BrokenResourceError:
+            if self._answered:
+                raise
+            raise self._hung_up from None
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._transport.wait_send_all_might_not_block()
@@ -198,16 +219,31 @@ async def _dial(address: Address) -> trio.SocketStream | trio.SSLStream[trio.Soc
     raise kind(f"cannot connect to {address}: {why}")
 
 
-def opened(group: BaseExceptionGroup[BaseException], address: Address) -> BaseException:
-    """Return the one error that a nursery's group is about, as ours if it is trio-websocket's."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, ConnectionRejected):
-        return _refused(error, address)
-    if isinstance(error, h11.ProtocolError):
-        # trio-websocket trips over its own answer to a 101 that RFC 6455 does not allow.
-        return ConnectError(f"{address} answered the upgrade with something that is no WebSocket")
+def _the_one(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return one error of a nursery's group: a bug or a cancellation before a ClientError."""
+    errors = list(_leaves(group))
+    return next((error for error in errors if not isinstance(error, ClientError)), errors[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+def _refusal(error: BaseException, address: Address) -> BaseException:
+    """Return the error as a ClientError if an answer to the upgrade can lead to it."""
+    match error:
+        case ConnectionRejected():
+            return _refused(error, address)
+        case h11.ProtocolError() | UnicodeDecodeError():
+            # trio-websocket trips over its own answer to a 101 that RFC 6455 does not allow, and
+            # over headers that are not ASCII.
+            return ConnectError(
+                f"{address} answered the upgrade with something that is no WebSocket"
+            )
     return error
 
 

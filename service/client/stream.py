@@ -1,15 +1,17 @@
-"""A small client: stream audio to the service in real time, and measure what comes back.
+"""A small client: stream audio to the service in real time, and measure the replies.
 
-Every error is a ClientError whose text is one sentence for a person. A call that is lost can be
-taken up again: another call goes on with the next frame that was not sent.
+    stream = Stream(audio, url)      # checks the URL and the options
+    report = await stream.run()      # or a ClientError, whose text is one sentence for a person
+    stream.report()                  # after an error too: the report so far
+
+After a lost call another one can go on with the next frame that was not sent.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import pairwise
-from math import ceil, inf, isfinite
+from math import ceil, inf, isfinite, nan
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
@@ -17,19 +19,20 @@ from wsproto.utilities import LocalProtocolError
 
 from service.audio.wav import Audio
 from service.client.backoff import Backoff
-from service.client.dial import Address, ClientError, connection, opened, plain
+from service.client.dial import ClientError, connection, plain
+from service.client.request import Request
 
 #: How long a reply may be overdue, in seconds; as long as the service waits for a stuck client.
 REPLY_SECONDS = 10.0
 
-#: Close codes after which another call may go well: going away, service restart, try again later
+#: Close codes after which another call may succeed: going away, service restart, try again later
 #: (IANA's registry), and 1006 for a lost connection.
 RECONNECT_CODES = frozenset({1001, 1006, 1012, 1013})
 
-#: Called after each reply, with how many replies there are and how many frames in all.
+#: Called after each reply with two numbers: the replies so far, and the frames of the whole audio.
 OnReply = Callable[[int, int], None]
-#: Called when a call was lost, or could not be made, with why and how many seconds it is to the
-#: next try; None if every frame had been sent, so that there is nothing to call again for.
+#: Called after each lost or refused call with the error and the seconds until the next try. The
+#: seconds are None if every frame has been sent, because no other call is made then.
 OnLoss = Callable[[ClientError, float | None], None]
 
 
@@ -43,11 +46,11 @@ class ClosedError(ClientError):
 
 
 class ReplyError(ClientError):
-    """A reply did not come, or something came that is none."""
+    """A reply did not come, or a message came that is no reply."""
 
 
 class SilenceError(ReplyError):
-    """A reply is overdue: whoever was there is gone without a word."""
+    """A reply is overdue, and the connection still looks open."""
 
     retry_after = 0.0
 
@@ -56,17 +59,19 @@ class SilenceError(ReplyError):
 class Report:
     """What a stream was like; times are in milliseconds.
 
-    A round trip is from before a frame is written until its reply is read. A gap is more than two
-    frame times between consecutive replies, a reconnect's included; a pause is the time between any
-    two. `reconnects_ms` has for each reconnect the time from the end of one call to the first reply
-    of the next.
+    `asked_for` is the codec in the request, `codec` the codec in the answer. A round trip lasts
+    from before a frame is written until its reply is read; without any reply the percentiles are
+    nan. A pause is the time between two consecutive replies; a gap is a pause of more than two
+    frame times, and a reconnect may be one. `reconnects_ms` has one time for each reconnect: from
+    the end of a call to the first reply of the next.
     """
 
+    asked_for: str | None
     codec: str | None
     frames_sent: int
     frames_received: int
     bytes_sent: int
-    audio: bytes = field(repr=False)
+    audio: Audio = field(repr=False)
     frame_ms: float
     p50_ms: float
     p95_ms: float
@@ -78,79 +83,92 @@ class Report:
 
     @property
     def bytes_received(self) -> int:
-        """How many bytes of audio came back."""
-        return len(self.audio)
+        """How many bytes of audio the replies have."""
+        return len(self.audio.data)
 
     @property
     def frames_unanswered(self) -> int:
-        """How many frames were sent in calls that ended before their replies came."""
+        """How many frames have no reply; after a lost call they never get one."""
         return self.frames_sent - self.frames_received
 
 
-async def stream(
-    audio: Audio,
-    url: str,
-    *,
-    reply: str = "pcm16",
-    codec: str | None = None,
-    token: str | None = None,
-    frame_ms: float = 20,
-    speed: float = 1,
-    reconnect: bool = False,
-    on_reply: OnReply = lambda replies, frames: None,
-    on_loss: OnLoss = lambda error, seconds: None,
-) -> Report:
-    """Stream the audio to the service, `speed` times as fast as it plays, and return the report.
+class Stream:
+    """One audio's way to a service and back: prepared, run once, and reported on at any time."""
 
-    With `reconnect` a call that is lost, refused for now or told to come back is taken up again
-    after a back-off: nothing of the audio is skipped, no frame is sent twice, and those that were
-    not answered stay so. It raises the last error once PATIENCE_SECONDS have passed without a
-    reply, and at once an error that would come again. `on_reply` is called after each reply,
-    `on_loss` after each loss. Raises ClientError.
-    """
-    if not (isfinite(frame_ms) and isfinite(speed) and frame_ms > 0 and speed > 0):
-        raise ValueError("frame_ms and speed must be positive numbers")
-    query = {"encoding": audio.encoding, "reply": reply, "sample_rate": str(audio.sample_rate)}
-    if codec is not None:
-        query["codec"] = codec
-    address = Address.parse(url, query)
-    samples = max(1, round(audio.sample_rate * frame_ms / 1000))
-    frame_seconds = samples / audio.sample_rate / speed
-    exchange = Exchange(audio.frames(samples), frame_seconds, on_reply)
-    call = partial(_call, exchange, address, token, max(2**20, 2 * samples))
-    await (_call_again(call, exchange, on_loss) if reconnect else call())
-    return exchange.report()
+    def __init__(
+        self,
+        audio: Audio,
+        url: str,
+        *,
+        encoding: str | None = None,
+        reply: str | None = None,
+        codec: str | None = None,
+        token: str | None = None,
+        frame_ms: float = 20,
+        speed: float = 1,
+        reconnect: bool = False,
+        on_reply: OnReply = lambda replies, frames: None,
+        on_loss: OnLoss = lambda error, seconds: None,
+    ) -> None:
+        """Prepare the stream; raise ClientError if the URL or its query cannot be used.
+
+        `encoding`, `reply` and `codec` are those of `Request.make`. `speed` is 1 for real time, 2
+        for twice as fast.
+
+        With `reconnect` a new call follows a call that is lost, refused for now or told to come
+        back, after a back-off. No frame is left out, and no frame is sent twice: frames without a
+        reply at the end of a call stay without one.
+        """
+        if not (isfinite(frame_ms) and isfinite(speed) and frame_ms > 0 and speed > 0):
+            raise ValueError("frame_ms and speed must be positive numbers")
+        self._request = Request.make(audio, url, encoding=encoding, reply=reply, codec=codec)
+        self._token, self._reconnect, self._on_loss = token, reconnect, on_loss
+        audio = self._request.audio
+        samples = max(1, round(audio.sample_rate * frame_ms / 1000))
+        self._longest_reply = max(2**20, 2 * samples)
+        self._trips = RoundTrips(
+            audio.frames(samples), samples / audio.sample_rate / speed, on_reply
+        )
+
+    async def run(self) -> Report:
+        """Send all frames, wait for all replies, and return the report; raise ClientError.
+
+        With `reconnect` an error that would come again is raised at once, any other error once
+        PATIENCE_SECONDS have passed without a reply.
+        """
+        await (self._call_again() if self._reconnect else self._call())
+        if not self._trips.replies:
+            raise ReplyError("not one frame was answered")
+        return self.report()
+
+    def report(self) -> Report:
+        """Return the report of all calls so far."""
+        return self._trips.report(self._request)
+
+    async def _call(self) -> None:
+        """Hold one call from the upgrade to the last reply; raise ClientError."""
+        address = self._request.address
+        async with connection(address, self._token, max_message_size=self._longest_reply) as ws:
+            await self._trips.run(ws, str(address))
+
+    async def _call_again(self) -> None:
+        """Hold one call after the other until every frame is sent; raise the last ClientError."""
+        backoff = Backoff()
+        while True:
+            try:
+                return await self._call()
+            except ClientError as error:
+                seconds = backoff.after_failure(error.retry_after, self._trips.replies)
+                if seconds is None:
+                    raise
+                if self._trips.all_sent:
+                    return self._on_loss(error, None)
+                self._on_loss(error, seconds)
+            await trio.sleep(seconds)
 
 
-async def _call(exchange: "Exchange", address: Address, token: str | None, limit: int) -> None:
-    """Hold one call from the upgrade to the last reply; raise ClientError."""
-    try:
-        async with connection(address, token, max_message_size=limit) as ws:
-            await exchange.run(ws, str(address))
-    except BaseExceptionGroup as group:
-        raise opened(group, address) from None
-
-
-async def _call_again(
-    call: Callable[[], Awaitable[None]], exchange: "Exchange", on_loss: OnLoss
-) -> None:
-    """Make the call until every frame is sent; raise the error after which no other is made."""
-    backoff = Backoff()
-    while True:
-        try:
-            return await call()
-        except ClientError as error:
-            seconds = backoff.after_failure(error.retry_after, exchange.replies)
-            if seconds is None:
-                raise
-            if exchange.all_sent:
-                return on_loss(error, None)
-            on_loss(error, seconds)
-        await trio.sleep(seconds)
-
-
-class Exchange:
-    """Frames out on a schedule, and their replies in, on one open WebSocket after the other."""
+class RoundTrips:
+    """Frames that are sent on a schedule, and their replies, over one WebSocket after the other."""
 
     def __init__(
         self,
@@ -172,18 +190,19 @@ class Exchange:
 
     @property
     def replies(self) -> int:
-        """How many replies there are."""
+        """How many replies have come."""
         return len(self._replies)
 
     @property
     def all_sent(self) -> bool:
-        """Whether no frame is left to be sent."""
+        """Whether every frame has been sent."""
         return self._sent == len(self._frames)
 
     async def run(self, ws: WebSocketConnection, peer: str) -> None:
-        """Send every frame that was not sent yet, and wait for its reply; raise ClientError.
+        """Send every frame that was not sent yet, and wait for its reply.
 
-        `peer` is what errors call the other side.
+        `peer` names the service in errors. A ClientError comes in a nursery's group, which
+        `connection` opens.
         """
         codec = dict(ws.handshake_headers).get(b"rt-audio-codec")
         self._codec = None if codec is None else plain(codec.decode("latin-1"))
@@ -199,8 +218,8 @@ class Exchange:
                 self._lost_at = trio.current_time()
 
     async def _send(self, ws: WebSocketConnection) -> None:
-        # Each due time follows from the one before, so that being late once does not add up; and
-        # the audio is no earlier than real time after a call that was soon taken up again.
+        # Each due time follows from the one before, so that a late frame does not delay all later
+        # frames. After a quick reconnect the due time lies ahead, so the audio keeps to real time.
         self._due = max(self._due, trio.current_time())
         while not self.all_sent:
             await trio.sleep_until(self._due)
@@ -209,7 +228,7 @@ class Exchange:
             try:
                 await ws.send_message(self._frames[self._sent - 1])
             except (ConnectionClosed, LocalProtocolError):
-                # The receiver says so, once it has the replies that are still on the way.
+                # Replies may still be on the way: `_next` reads them, and then raises the error.
                 self._unanswered.pop()
                 self._sent -= 1
                 return
@@ -217,7 +236,7 @@ class Exchange:
 
     async def _next(self, ws: WebSocketConnection, peer: str) -> bytes | str:
         done = f"after {len(self._replies)} of {len(self._frames)} replies"
-        # Every frame is answered, so no wait is longer than a frame and what a reply may take.
+        # The next frame is due within a frame time, and its reply within REPLY_SECONDS of that.
         with trio.move_on_after(self._frame_seconds + REPLY_SECONDS):
             try:
                 return await ws.get_message()
@@ -244,23 +263,22 @@ class Exchange:
         self._arrivals.append(now)
         self._replies.append(reply)
 
-    def report(self) -> Report:
-        """Return what the exchange was like; raise ReplyError if there was not one reply."""
-        if not self._replies:
-            raise ReplyError("not one frame was answered")
+    def report(self, request: Request) -> Report:
+        """Return the report of the round trips so far, which this request has led to."""
         times = sorted(1000 * seconds for seconds in self._round_trips)
         pauses = [later - earlier for earlier, later in pairwise(self._arrivals)]
         return Report(
+            asked_for=request.codec,
             codec=self._codec,
             frames_sent=self._sent,
             frames_received=len(self._replies),
             bytes_sent=sum(map(len, self._frames[: self._sent])),
-            audio=b"".join(self._replies),
+            audio=Audio(b"".join(self._replies), request.audio.sample_rate, request.reply),
             frame_ms=1000 * self._frame_seconds,
             p50_ms=percentile(times, 50),
             p95_ms=percentile(times, 95),
             p99_ms=percentile(times, 99),
-            max_ms=times[-1],
+            max_ms=percentile(times, 100),
             gaps=sum(pause > 2 * self._frame_seconds for pause in pauses),
             longest_pause_ms=1000 * max(pauses, default=0.0),
             reconnects_ms=tuple(1000 * seconds for seconds in self._reconnects),
@@ -268,5 +286,5 @@ class Exchange:
 
 
 def percentile(ascending: Sequence[float], percent: float) -> float:
-    """Return the smallest value that at least so many percent are not above (nearest rank)."""
-    return ascending[max(0, ceil(len(ascending) * percent / 100) - 1)]
+    """Return the nearest-rank percentile of the values; nan if there are none."""
+    return ascending[max(0, ceil(len(ascending) * percent / 100) - 1)] if ascending else nan

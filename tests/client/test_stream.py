@@ -3,6 +3,7 @@
 import ssl
 import struct
 from collections.abc import Callable
+from math import isnan
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -18,11 +19,11 @@ from service.audio import wav
 from service.audio.wav import Audio
 from service.client import dial
 from service.client import stream as client
-from service.client.dial import ConnectError, RefusedError, UnreachableError
+from service.client.dial import ClientError, ConnectError, RefusedError, UnreachableError
 from service.client.stream import ClosedError, ReplyError
 from service.config import Settings
 from service.server import serve
-from tests.peers.services import Use, answering, talking
+from tests.peers.services import Service, Use, answering, closing, talking
 
 SPEECH = Path(__file__).parent.parent / "data" / "speech.wav"
 #: One second in fifty frames, each different from the others.
@@ -45,11 +46,11 @@ async def start(nursery: trio.Nursery, **settings: Any) -> str:
 async def test_the_whole_sample_comes_back_untouched(nursery: trio.Nursery) -> None:
     audio = wav.read(SPEECH)
     seen: list[tuple[int, int]] = []
-    report = await client.stream(
+    report = await client.Stream(
         audio, await start(nursery), speed=FAST, on_reply=lambda *counts: seen.append(counts)
-    )
+    ).run()
     frames = -(-len(audio.data) // 320)
-    assert report.audio == audio.data
+    assert report.audio == audio
     assert report.frames_sent == report.frames_received == frames
     assert report.bytes_sent == report.bytes_received == len(audio.data)
     assert report.codec in codec.available()
@@ -64,14 +65,14 @@ async def test_g711_comes_back_at_half_the_bytes_from_the_tier_asked_for(
     nursery: trio.Nursery, tier: str, law: str
 ) -> None:
     url = await start(nursery)
-    report = await client.stream(SECOND, url, reply=law, codec=tier, speed=FAST)
+    report = await client.Stream(SECOND, url, reply=law, codec=tier, speed=FAST).run()
     assert report.codec == tier
     assert report.bytes_received * 2 == report.bytes_sent == len(SECOND.data)
-    assert report.audio == codec.tier(tier, law).encode(SECOND.data)
+    assert report.audio == Audio(codec.tier(tier, law).encode(SECOND.data), 8000, law)
 
 
 async def test_an_unknown_tier_gets_the_one_that_the_header_names(nursery: trio.Nursery) -> None:
-    report = await client.stream(SECOND, await start(nursery), codec="best", speed=FAST)
+    report = await client.Stream(SECOND, await start(nursery), codec="best", speed=FAST).run()
     assert report.codec == codec.resolve()
 
 
@@ -79,18 +80,18 @@ async def test_an_unknown_tier_gets_the_one_that_the_header_names(nursery: trio.
 async def test_any_frame_length_goes(nursery: trio.Nursery, frame_ms: float, frames: int) -> None:
     url = await start(nursery)
     audio = Audio(SECOND.data[:1600], 8000)
-    report = await client.stream(audio, url, frame_ms=frame_ms, speed=1000)
+    report = await client.Stream(audio, url, frame_ms=frame_ms, speed=1000).run()
     assert report.frames_received == frames
-    assert report.audio == audio.data
+    assert report.audio == audio
 
 
 async def test_a_refusal_has_its_status_and_the_services_words(nursery: trio.Nursery) -> None:
     url = await start(nursery)
-    with pytest.raises(RefusedError, match=r"HTTP 400: reply=flac: must be .*alaw") as refusal:
-        await client.stream(SECOND, url, reply="flac")
+    with pytest.raises(RefusedError, match="HTTP 400: sample_rate=192001: must be") as refusal:
+        await client.Stream(Audio(SECOND.data, 192_001), url).run()
     assert refusal.value.status == 400
     with pytest.raises(RefusedError, match="HTTP 404: "):
-        await client.stream(SECOND, url.replace("audio", "video"))
+        await client.Stream(SECOND, url.replace("audio", "video")).run()
 
 
 async def test_a_token_opens_the_door_and_is_in_no_message(
@@ -99,19 +100,19 @@ async def test_a_token_opens_the_door_and_is_in_no_message(
     tokens = tmp_path / "tokens"
     tokens.write_text("letmein\n")
     url = await start(nursery, tokens_file=tokens)
-    report = await client.stream(SECOND, url, token="letmein", speed=FAST)
+    report = await client.Stream(SECOND, url, token="letmein", speed=FAST).run()
     assert report.frames_received == 50
-    report = await client.stream(SECOND, f"{url}?access_token=letmein", speed=FAST)
+    report = await client.Stream(SECOND, f"{url}?access_token=letmein", speed=FAST).run()
     assert report.frames_received == 50
     with pytest.raises(RefusedError, match="HTTP 401") as refusal:
-        await client.stream(SECOND, f"{url}?access_token=swordfish")
+        await client.Stream(SECOND, f"{url}?access_token=swordfish").run()
     assert "swordfish" not in str(refusal.value)
 
 
 async def test_a_call_that_the_service_ends_has_code_and_reason(nursery: trio.Nursery) -> None:
     url = await start(nursery, max_frame_bytes=1000)
     with pytest.raises(ClosedError, match=r"closed with 1009 \(.+\) after 0 of 1 rep") as end:
-        await client.stream(SECOND, url, frame_ms=1000)
+        await client.Stream(SECOND, url, frame_ms=1000).run()
     assert end.value.code == 1009
     assert "1000 bytes" in end.value.reason
 
@@ -124,7 +125,7 @@ async def test_a_call_cut_off_in_the_middle_says_how_far_it_came(nursery: trio.N
             service.stop()
 
     with pytest.raises(ClosedError, match=r"closed with 1001 \(.+\) after \d+ of 50 replies"):
-        await client.stream(SECOND, service.url, on_reply=cut)
+        await client.Stream(SECOND, service.url, on_reply=cut).run()
 
 
 class CancellableService:
@@ -150,18 +151,18 @@ async def test_wss_trusts_the_systems_authorities(
     authority.cert_pem.write_to_path(str(trusted))
     url = await start(nursery, tls_cert_file=pem, tls_key_file=pem)
     with pytest.raises(ConnectError, match=r"TLS failed: .*issuer") as error:
-        await client.stream(SECOND, url)
+        await client.Stream(SECOND, url).run()
     assert error.value.retry_after is None
     # Where OpenSSL looks for the system's own.
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-    report = await client.stream(SECOND, url, speed=FAST)
+    report = await client.Stream(SECOND, url, speed=FAST).run()
     assert report.frames_received == 50
 
 
 async def test_wss_to_a_service_without_tls(nursery: trio.Nursery) -> None:
     url = await start(nursery)
     with pytest.raises(ConnectError, match=r"cannot connect to wss://.*: TLS failed: ") as error:
-        await client.stream(SECOND, url.replace("ws:", "wss:"))
+        await client.Stream(SECOND, url.replace("ws:", "wss:")).run()
     assert error.value.retry_after is None
 
 
@@ -173,7 +174,7 @@ async def test_wss_to_one_who_hangs_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(trio, "open_ssl_over_tcp_stream", hung_up)
     with pytest.raises(UnreachableError, match="TLS failed: "):
-        await client.stream(SECOND, "wss://service.test/")
+        await client.Stream(SECOND, "wss://service.test/").run()
 
 
 # Where there is no service
@@ -184,7 +185,7 @@ async def test_nobody_listens() -> None:
     port = listener.socket.getsockname()[1]
     await listener.aclose()
     with pytest.raises(UnreachableError) as error:
-        await client.stream(SECOND, f"ws://127.0.0.1:{port}/ws/audio?access_token=secret")
+        await client.Stream(SECOND, f"ws://127.0.0.1:{port}/ws/audio?access_token=secret").run()
     expected = f"cannot connect to ws://127.0.0.1:{port}/ws/audio: Connection refused"
     assert str(error.value) == expected
 
@@ -195,12 +196,12 @@ async def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(trio, "open_tcp_stream", no_such_name)
     with pytest.raises(UnreachableError, match=r"service\.test/: Name or service not known$"):
-        await client.stream(SECOND, "ws://service.test/")
+        await client.Stream(SECOND, "ws://service.test/").run()
 
 
 async def test_a_name_that_cannot_be_one() -> None:
     with pytest.raises(ConnectError, match=r"cannot connect to ws://a\.\.b/: ") as error:
-        await client.stream(SECOND, "ws://a..b/")
+        await client.Stream(SECOND, "ws://a..b/").run()
     assert error.value.retry_after is None
 
 
@@ -213,7 +214,7 @@ async def test_a_host_that_does_not_answer(
 
     monkeypatch.setattr(trio, "open_tcp_stream", silence)
     with pytest.raises(UnreachableError, match="no answer in 10 seconds"):
-        await client.stream(SECOND, URL)
+        await client.Stream(SECOND, URL).run()
 
 
 @pytest.mark.parametrize(
@@ -223,31 +224,32 @@ async def test_a_host_that_does_not_answer(
 )  # fmt: skip
 async def test_a_url_that_is_none_of_ours(url: str) -> None:
     with pytest.raises(ConnectError, match="is not a WebSocket address like ws://") as error:
-        await client.stream(SECOND, url)
+        await client.Stream(SECOND, url).run()
     assert "\n" not in str(error.value)
 
 
-def test_an_address_keeps_its_own_query_behind_ours() -> None:
-    address = dial.Address.parse("wss://user@[::1]/x?codec=a&b=c", {"codec": "numpy"})
+def test_an_address_keeps_its_own_query_before_what_is_added() -> None:
+    address = dial.Address.parse("wss://user@[::1]/x?codec=a&b=c")
+    address = address.asking({"codec": "numpy", "reply": "ulaw"})
     assert (address.host, address.port, address.secure) == ("::1", 443, True)
     assert address.host_header == "[::1]"
-    assert address.query == "codec=numpy&codec=a&b=c"
+    assert address.query == "codec=a&b=c&reply=ulaw"
     assert str(address) == "wss://[::1]/x"
 
 
 @pytest.mark.parametrize("token", ["", "two words", "a\r\nX: y", "\u00fc", "a=b"])
 async def test_a_token_that_no_service_can_know(token: str) -> None:
     with pytest.raises(ConnectError, match="the token cannot be sent") as error:
-        await client.stream(SECOND, URL, token=token)
+        await client.Stream(SECOND, URL, token=token).run()
     assert not token or token not in str(error.value)
 
 
 @pytest.mark.parametrize("number", [0, -1, float("nan"), float("inf")])
 async def test_a_pace_that_is_none(number: float) -> None:
     with pytest.raises(ValueError, match="positive"):
-        await client.stream(SECOND, URL, speed=number)
+        await client.Stream(SECOND, URL, speed=number).run()
     with pytest.raises(ValueError, match="positive"):
-        await client.stream(SECOND, URL, frame_ms=number)
+        await client.Stream(SECOND, URL, frame_ms=number).run()
 
 
 # Against services of every kind, in virtual time
@@ -264,7 +266,7 @@ async def test_frames_leave_on_an_absolute_schedule(use: Use, autojump_clock: Cl
             await ws.send_message(frame)
 
     use(talking(echo))
-    report = await client.stream(SECOND, URL, speed=0.5)
+    report = await client.Stream(SECOND, URL, speed=0.5).run()
     assert [time - times[0] for time in times] == pytest.approx([0.04 * n for n in range(50)])
     assert (report.gaps, report.max_ms) == (0, 0)
     assert report.longest_pause_ms == pytest.approx(40)
@@ -283,7 +285,7 @@ async def test_a_stall_is_one_gap_and_the_longest_round_trip(
         await ws.get_message()
 
     use(talking(stall_once))
-    report = await client.stream(SECOND, URL)
+    report = await client.Stream(SECOND, URL).run()
     assert report.gaps == 1
     assert report.longest_pause_ms == pytest.approx(121)
     # Frames 10 to 15 wait 101, 81, ... 1 ms: 6 of 50, so p95 is the third longest of them.
@@ -300,7 +302,9 @@ async def test_two_frame_times_are_no_gap_yet(use: Use, autojump_clock: Clock) -
                 await ws.send_message(frame)
 
     use(talking(in_pairs))
-    report = await client.stream(SECOND, URL, frame_ms=31.25)  # 2 to the -5 s, exact in binary
+    report = await client.Stream(
+        SECOND, URL, frame_ms=31.25
+    ).run()  # 2 to the -5 s, exact in binary
     assert report.longest_pause_ms == 62.5
     assert report.gaps == 0
 
@@ -313,7 +317,7 @@ async def test_a_service_that_keeps_a_reply(use: Use, autojump_clock: Clock) -> 
 
     use(talking(once))
     with pytest.raises(ReplyError, match="no further reply for 10 seconds after 1 of 50 replies"):
-        await client.stream(SECOND, URL)
+        await client.Stream(SECOND, URL).run()
 
 
 async def test_a_service_that_says_more_than_it_was_asked(use: Use, autojump_clock: Clock) -> None:
@@ -325,7 +329,7 @@ async def test_a_service_that_says_more_than_it_was_asked(use: Use, autojump_clo
 
     use(talking(twice))
     with pytest.raises(ReplyError, match="a reply too many"):
-        await client.stream(SECOND, URL)
+        await client.Stream(SECOND, URL).run()
 
 
 async def test_a_service_that_sends_text(use: Use, autojump_clock: Clock) -> None:
@@ -336,7 +340,7 @@ async def test_a_service_that_sends_text(use: Use, autojump_clock: Clock) -> Non
 
     use(talking(text))
     with pytest.raises(ReplyError, match="text where audio was due"):
-        await client.stream(SECOND, URL)
+        await client.Stream(SECOND, URL).run()
 
 
 async def test_replies_on_the_way_count_before_a_close(use: Use, autojump_clock: Clock) -> None:
@@ -347,7 +351,7 @@ async def test_replies_on_the_way_count_before_a_close(use: Use, autojump_clock:
 
     use(talking(three))
     with pytest.raises(ClosedError) as end:
-        await client.stream(SECOND, URL)
+        await client.Stream(SECOND, URL).run()
     assert (
         str(end.value) == f"the call to {URL} was closed with 4000 (e no ugh) after 3 of 50 replies"
     )
@@ -361,7 +365,7 @@ async def test_a_close_without_a_reason(use: Use, autojump_clock: Clock) -> None
 
     use(talking(close))
     with pytest.raises(ClosedError, match=r"was closed with 1001 after 0 of 50"):
-        await client.stream(SECOND, URL)
+        await client.Stream(SECOND, URL).run()
 
 
 async def test_a_connection_that_is_lost(use: Use, autojump_clock: Clock) -> None:
@@ -374,8 +378,63 @@ async def test_a_connection_that_is_lost(use: Use, autojump_clock: Clock) -> Non
 
     use(vanish)
     with pytest.raises(ClosedError, match=f"connection to {URL} was lost after 1 of 50") as end:
-        await client.stream(SECOND, URL)
+        await client.Stream(SECOND, URL).run()
     assert end.value.code == 1006
+
+
+async def fall_silent(ws: WebSocketConnection) -> None:
+    for _ in range(3):
+        await ws.send_message(await ws.get_message())
+    while True:
+        await ws.get_message()
+
+
+async def send_text(ws: WebSocketConnection) -> None:
+    for _ in range(3):
+        await ws.send_message(await ws.get_message())
+    await ws.send_message("hello")
+    await ws.get_message()
+
+
+@pytest.mark.parametrize(
+    ("service", "error"),
+    [
+        pytest.param(closing(4000, 3), "closed with 4000", id="closed"),
+        pytest.param(talking(fall_silent), "no further reply", id="silent"),
+        pytest.param(talking(send_text), "sent text", id="text"),
+    ],
+)
+async def test_a_stream_that_ended_early_still_has_its_report(
+    use: Use, autojump_clock: Clock, service: Service, error: str
+) -> None:
+    use(service)
+    stream = client.Stream(SECOND, URL, codec="numpy")
+    with pytest.raises(ClientError, match=error):
+        await stream.run()
+    report = stream.report()
+    assert (report.frames_received, report.asked_for) == (3, "numpy")
+    assert report.audio == Audio(SECOND.data[:960], 8000)
+    assert (report.p50_ms, report.max_ms) == (0, 0)
+
+
+async def test_a_stream_that_was_cancelled_still_has_its_report(
+    use: Use, autojump_clock: Clock
+) -> None:
+    use(talking(fall_silent))
+    stream = client.Stream(SECOND, URL)
+    with trio.move_on_after(0.5) as scope:
+        await stream.run()
+    assert scope.cancelled_caught
+    assert (stream.report().frames_sent, stream.report().frames_received) == (25, 3)
+
+
+async def test_a_report_before_any_reply_has_no_times(use: Use, autojump_clock: Clock) -> None:
+    stream = client.Stream(SECOND, URL, reply="alaw")
+    report = stream.report()
+    assert (report.frames_sent, report.frames_received, report.longest_pause_ms) == (0, 0, 0)
+    assert report.audio == Audio(b"", 8000, "alaw")
+    assert isnan(report.p50_ms)
+    assert isnan(report.max_ms)
 
 
 async def test_the_sender_leaves_it_to_the_receiver_to_say_that_it_is_over(
@@ -397,11 +456,11 @@ async def test_the_sender_leaves_it_to_the_receiver_to_say_that_it_is_over(
                 return self.replies.pop()
             raise ConnectionClosed(None)
 
-    exchange = client.Exchange([b"ab", b"cd"], 0.02)
+    trips = client.RoundTrips([b"ab", b"cd"], 0.02)
     with pytest.raises(ExceptionGroup) as group:
-        await exchange.run(cast("WebSocketConnection", Broken()), "it")
+        await trips.run(cast("WebSocketConnection", Broken()), "it")
     assert str(group.value.exceptions[0]) == "the connection to it was lost after 1 of 2 replies"
-    assert (exchange.all_sent, exchange.replies) == (False, 1)
+    assert (trips.all_sent, trips.replies) == (False, 1)
 
 
 async def test_a_service_that_ignores_the_close_is_left_behind(
@@ -421,7 +480,7 @@ async def test_a_service_that_ignores_the_close_is_left_behind(
 
     use(stuck)
     began = trio.current_time()
-    report = await client.stream(SECOND, URL)
+    report = await client.Stream(SECOND, URL).run()
     assert report.frames_received == 50
     assert trio.current_time() - began < 1 + dial.CLOSE_SECONDS
 
@@ -438,7 +497,7 @@ async def test_cancelling_a_stream_says_goodbye(use: Use, autojump_clock: Clock)
 
     use(talking(listen))
     with trio.move_on_after(0.5) as scope:
-        await client.stream(SECOND, URL)
+        await client.Stream(SECOND, URL).run()
     assert scope.cancelled_caught
     await trio.testing.wait_all_tasks_blocked()
     assert codes == [1000]
@@ -453,7 +512,7 @@ async def test_a_bug_comes_out_alone(use: Use, autojump_clock: Clock) -> None:
 
     use(talking(echo))
     with pytest.raises(ZeroDivisionError):
-        await client.stream(SECOND, URL, on_reply=buggy)
+        await client.Stream(SECOND, URL, on_reply=buggy).run()
 
 
 @pytest.mark.parametrize(
@@ -472,13 +531,13 @@ async def test_other_servers_refuse_in_other_words(
 ) -> None:
     use(answering(b"HTTP/1.1 " + answer))
     with pytest.raises(RefusedError, match=f"{URL} refused the upgrade with {sentence}"):
-        await client.stream(SECOND, URL)
+        await client.Stream(SECOND, URL).run()
 
 
 async def test_an_upgrade_that_is_never_answered(use: Use, autojump_clock: Clock) -> None:
     use(answering(b""))
     with pytest.raises(UnreachableError, match="did not answer the upgrade within 10 seconds"):
-        await client.stream(SECOND, URL)
+        await client.Stream(SECOND, URL).run()
 
 
 async def test_one_who_hangs_up_on_an_upgrade_is_not_waited_for(
@@ -491,15 +550,43 @@ async def test_one_who_hangs_up_on_an_upgrade_is_not_waited_for(
     use(hang_up)
     began = trio.current_time()
     with pytest.raises(UnreachableError, match=f"{URL} hung up instead of answering the upgrade"):
-        await client.stream(SECOND, URL)
+        await client.Stream(SECOND, URL).run()
     assert trio.current_time() == began
 
 
-async def test_an_upgrade_that_is_answered_wrongly(use: Use, autojump_clock: Clock) -> None:
-    head = b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    use(answering(head + b"Sec-WebSocket-Accept: no\r\n\r\n"))
+SWITCHING = b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        SWITCHING + b"Sec-WebSocket-Accept: no\r\n\r\n",
+        SWITCHING + b"\r\n",
+        SWITCHING + b"Sec-WebSocket-Protocol: none\r\n\r\n",
+        SWITCHING + b"Sec-WebSocket-Accept: \xff\r\n\r\n",
+        SWITCHING + b"Sec-WebSocket-Protocol: \xff\r\n\r\n",
+        b"HTTP/1.1 101 x\r\n\r\n",
+        b"HTTP/1.1 101 x\r\nUpgrade: \xff\r\nConnection: \xff\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        bytes(100_000),
+    ],
+    ids=lambda answer: repr(answer[-40:]),
+)
+async def test_an_upgrade_that_is_answered_wrongly(
+    use: Use, autojump_clock: Clock, answer: bytes
+) -> None:
+    use(answering(answer))
     with pytest.raises(ConnectError, match="answered the upgrade with something"):
-        await client.stream(SECOND, URL)
+        await client.Stream(SECOND, URL).run()
+
+
+async def test_one_who_hangs_up_before_the_request(use: Use, autojump_clock: Clock) -> None:
+    async def hang_up(stream: trio.StapledStream[Any, Any]) -> None:
+        await stream.aclose()
+
+    use(hang_up)
+    with pytest.raises(UnreachableError, match="hung up instead of answering the upgrade"):
+        await client.Stream(SECOND, URL).run()
 
 
 def test_percentiles_are_nearest_rank() -> None:

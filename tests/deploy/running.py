@@ -19,7 +19,7 @@ import trio
 import yaml
 
 from service.client.dial import Address, connection
-from service.client.stream import Exchange
+from service.client.stream import RoundTrips
 from tests.deploy.shipped import PROMETHEUS, ROOT, SERVER
 
 T = TypeVar("T")
@@ -166,10 +166,10 @@ def load(port: int) -> Iterator[None]:
     frames = [bytes(320)] * 50
 
     async def call(query: str) -> None:
-        address = Address.parse(f"ws://127.0.0.1:{port}/ws/audio?{query}", {})
+        address = Address.parse(f"ws://127.0.0.1:{port}/ws/audio?{query}")
         while True:
             async with connection(address) as ws:
-                await Exchange(frames, 0.02).run(ws, str(address))
+                await RoundTrips(frames, 0.02).run(ws, str(address))
 
     async def hold() -> None:
         with calls:

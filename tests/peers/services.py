@@ -26,6 +26,17 @@ def talking(conversation: Conversation) -> Service:
     return service
 
 
+def closing(code: int, replies: int) -> Service:
+    """Return a service that answers so many frames, and then closes with this code."""
+
+    async def conversation(ws: WebSocketConnection) -> None:
+        for _ in range(replies):
+            await ws.send_message(await ws.get_message())
+        await ws.aclose(code)
+
+    return talking(conversation)
+
+
 def answering(answer: bytes) -> Service:
     """Return a service that answers the upgrade with these bytes, and then waits."""
 

@@ -1,0 +1,93 @@
+"""The request for a call: its address and query, and the audio in the encoding that is sent."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+from urllib.parse import parse_qsl
+
+from service.audio.encodings import ENCODING_NAMES
+from service.audio.wav import Audio
+from service.client.dial import Address, ClientError, plain
+from service.codec import choose
+
+
+class RequestError(ClientError):
+    """The query of the URL is wrong, or contradicts an option."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Where to call, which audio to send, and which encoding and codec to ask for."""
+
+    address: Address
+    audio: Audio
+    reply: str
+    codec: str | None
+
+    @classmethod
+    def make(
+        cls,
+        audio: Audio,
+        url: str,
+        *,
+        encoding: str | None = None,
+        reply: str | None = None,
+        codec: str | None = None,
+    ) -> Self:
+        """Return the request of these options and of the URL's query; raise ClientError.
+
+        The query of the URL holds. Without `encoding` the audio is sent as it is, without `reply`
+        it comes back in the encoding that was sent. `sample_rate` is the audio's own unless the
+        URL has another, with which the audio is then played.
+        """
+        address = Address.parse(url)
+        # Of two parameters with one name the service takes the first.
+        asked = dict(reversed(parse_qsl(address.query, keep_blank_values=True)))
+        for name, option in {"encoding": encoding, "reply": reply, "codec": codec}.items():
+            if option is not None and _same(asked.setdefault(name, option)) != _same(option):
+                raise RequestError(
+                    f"the option {name}={option} contradicts {name}={plain(asked[name])} in the URL"
+                )
+        sent = _encoding(asked, "encoding", audio.encoding)
+        back = _encoding(asked, "reply", sent)
+        rate = _sample_rate(asked, audio.sample_rate)
+        asked |= {"encoding": sent, "reply": back, "sample_rate": str(rate)}
+        return cls(
+            address.asking(asked),
+            replace(_converted(audio, sent), sample_rate=rate),
+            back,
+            asked.get("codec"),
+        )
+
+
+def _same(name: str) -> str:
+    """Return one spelling for all names of an encoding or a codec."""
+    return ENCODING_NAMES.get(name.lower(), name.lower())
+
+
+def _encoding(asked: dict[str, str], parameter: str, default: str) -> str:
+    name = asked.get(parameter, default)
+    try:
+        return ENCODING_NAMES[name.lower()]
+    except KeyError:
+        raise RequestError(
+            f"{parameter}={plain(name)} names no encoding; there are {', '.join(ENCODING_NAMES)}"
+        ) from None
+
+
+def _sample_rate(asked: dict[str, str], default: int) -> int:
+    text = asked.get("sample_rate", str(default))
+    # Which whole numbers are too large is for the service to say.
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text)):
+        raise RequestError(f"sample_rate={plain(text)} is no number of samples a second")
+    return int(text)
+
+
+def _converted(audio: Audio, encoding: str) -> Audio:
+    """Return the audio in this encoding, by way of PCM."""
+    data = audio.data
+    if encoding != audio.encoding:
+        if audio.encoding != "pcm16":
+            data = choose(law=audio.encoding).decode(data)
+        if encoding != "pcm16":
+            data = choose(law=encoding).encode(data)
+    return Audio(data, audio.sample_rate, encoding)
