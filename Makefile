@@ -9,21 +9,32 @@ BIN := $(VENV)/bin
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
 
+# Works with Python 2 too, so that the oldest python can say that it is too old.
+OLD_ENOUGH := import sys; found = ".".join(map(str, sys.version_info[:3])); \
+	sys.exit(None if sys.version_info >= (3, 11) else \
+	"$(PYTHON) is Python " + found + ", but 3.11 or later is needed. Name one: make $(MAKECMDGOALS) PYTHON=python3.12")
+
+# $(call venv,.[extra]) installs into .venv. What an interrupted try has left is made anew, and so
+# is a .venv of an older Python.
+define venv
+@$(PYTHON) -c '$(OLD_ENOUGH)'
+@if test -e $(VENV)/unfinished || ! $(BIN)/python -c '$(OLD_ENOUGH)' 2>/dev/null; then rm -rf $(VENV); fi
+@mkdir -p $(VENV) && touch $(VENV)/unfinished
+$(PYTHON) -m venv $(VENV)
+$(BIN)/pip install --quiet --disable-pip-version-check --editable '$(1)'
+@rm $(VENV)/unfinished
+@touch $@ $(VENV)/run.stamp
+endef
+
 # A stamp for each set of packages, so that the second time is quick.
 $(VENV)/run.stamp: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
-	touch $@
+	$(call venv,.)
 
 $(VENV)/test.stamp: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
-	touch $@ $(VENV)/run.stamp
+	$(call venv,.[test])
 
 $(VENV)/bench.stamp: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
-	touch $@ $(VENV)/run.stamp
+	$(call venv,.[bench])
 
 install: $(VENV)/run.stamp ## make .venv and install the service there
 
