@@ -6,6 +6,7 @@ a wrong option or setting, 130 for Ctrl-C.
 
 import math
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,6 +22,7 @@ from service import __version__
 if TYPE_CHECKING:
     from service.client.dial import ClientError
     from service.client.stream import Report, Stream
+    from service.config import Settings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,6 +56,18 @@ def _exit_early(number: int, frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
+class _Invitation:
+    """A `trio.TaskStatus` that prints the console's URL on a terminal once the service listens."""
+
+    def __init__(self, settings: "Settings") -> None:
+        shown = settings.console and settings.log_format != "json" and sys.stderr.isatty()
+        self._settings = settings if shown else None
+
+    def started(self, value: int | None = None) -> None:
+        if self._settings is not None and value is not None:
+            click.echo(f"Open {self._settings.url(value)} in a browser. Ctrl-C ends it.", err=True)
+
+
 # What the options may be is said once, in Settings; so here they are any text.
 @main.command()
 @click.option("--host", help="Address to listen on (RT_AUDIO_HOST).")
@@ -81,7 +95,8 @@ def serve(
     try:
         settings = Settings.load(host=host, port=port, log_level=log_level)
         logs.set_up(settings.log_level, settings.log_format)
-        in_full = trio.run(serve_until_signal, settings)
+        invitation = _Invitation(settings)
+        in_full = trio.run(partial(serve_until_signal, settings, task_status=invitation))
     except ConfigurationError as error:
         raise _WrongSetting(str(error)) from None
     context.exit(0 if in_full else 1)

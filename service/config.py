@@ -164,6 +164,12 @@ class Settings(BaseSettings):
             raise ValueError("one without the other")
         return key
 
+    def url(self, port: int) -> str:
+        """Return the URL of the service for a browser on this machine, with the bound port."""
+        host = {"0.0.0.0": "localhost", "::": "localhost"}.get(self.host, self.host)
+        scheme = "http" if self.tls_cert_file is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
+
     @classmethod
     def load(cls, **options: Any) -> Self:
         """Return the settings of the environment, with the options that are not None.

@@ -112,7 +112,8 @@ async def _until_drained(
     """Wait for a signal, give the calls their time to finish, and close the others."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         port: int = listeners[0].socket.getsockname()[1]
-        _log.info("listening", host=settings.host, port=port, version=__version__)
+        url = settings.url(port)
+        _log.info("listening", host=settings.host, port=port, url=url, version=__version__)
         if settings.conformance_echo:
             _log.warning("conformance_echo", message="/ws/echo returns anything; for tests only")
         for sentence in unknown_variables():

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,9 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(cli.main, arguments, prog_name="rt-audio")
 
 
-def spawn(*arguments: str, **variables: str) -> "subprocess.Popen[str]":
+def spawn(
+    *arguments: str, stderr: int = subprocess.PIPE, **variables: str
+) -> "subprocess.Popen[str]":
     """Start the command line as a process, with these variables and no other of the service's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RT_AUDIO_")}
     return subprocess.Popen(
@@ -45,7 +47,7 @@ def spawn(*arguments: str, **variables: str) -> "subprocess.Popen[str]":
         cwd=ROOT,
         env=kept | variables,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
 
@@ -55,7 +57,9 @@ class Served:
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
-        self.port: int = self.logged("listening")["port"]
+        listening = self.logged("listening")
+        self.port: int = listening["port"]
+        self.page: str = listening["url"]
         self.url = f"ws://127.0.0.1:{self.port}/ws/audio"
 
     def logged(self, event: str) -> dict[str, Any]:
@@ -75,7 +79,8 @@ class Served:
 @contextmanager
 def serving(port: int = 0, **variables: str) -> Iterator[Served]:
     """Have a `serve` process for the block."""
-    with spawn("serve", "--host", "127.0.0.1", "--port", str(port), **variables) as process:
+    arguments = ("serve", "--host", "127.0.0.1", "--port", str(port))
+    with spawn(*arguments, stderr=subprocess.PIPE, **variables) as process:
         try:
             yield Served(process)
         finally:
@@ -376,7 +381,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
     """Stand in for the server: a list of what it was given, and at its end what it does."""
     given: list[object] = []
 
-    async def serve(settings: Settings) -> bool:
+    async def serve(settings: Settings, task_status: trio.TaskStatus[int]) -> bool:
         outcome = given.pop()
         given.append(settings)
         if isinstance(outcome, BaseException):
@@ -464,6 +469,26 @@ def test_a_wrong_variable_is_one_line_and_status_2() -> None:
         output = process.communicate(timeout=30)
     assert output == ("", "Error: RT_AUDIO_PORT=eighty: must be a whole number from 0 to 65535\n")
     assert process.returncode == 2
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_terminal_gets_a_url_to_click_unless_its_log_is_json(form: str) -> None:
+    ours, theirs = os.openpty()
+    arguments = ("serve", "--host", "127.0.0.1", "--port", "0")
+    with spawn(*arguments, stderr=theirs, RT_AUDIO_LOG_FORMAT=form) as process:
+        os.close(theirs)
+        output = b""
+        while b"version" not in output:
+            output += os.read(ours, 4096)
+        # The service takes the signal after it has said where it is.
+        process.send_signal(signal.SIGINT)
+        with suppress(OSError):  # at the end of a terminal
+            while more := os.read(ours, 4096):
+                output += more
+    os.close(ours)
+    found = re.findall(rb"Open http://127\.0\.0\.1:\d+/ in a browser", output)
+    assert len(found) == (form == "console")
+    assert len(re.findall(rb"url.*http://127\.0\.0\.1:\d+/", output)) == 1
 
 
 def test_a_port_that_is_taken_is_one_line_and_status_2(url: str) -> None:

@@ -88,6 +88,19 @@ def test_an_option_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) 
     assert Settings.load(port=None).port == 9000
 
 
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://localhost:9/"), ("::", "http://localhost:9/"),
+        ("::1", "http://[::1]:9/"), ("voice.example", "http://voice.example:9/"),
+    ],
+)  # fmt: skip
+def test_a_url_that_a_browser_here_can_open(host: str, url: str) -> None:
+    assert Settings(host=host).url(9) == url
+    tls = Settings(host=host, tls_cert_file=Path("c"), tls_key_file=Path("k"))
+    assert tls.url(9) == url.replace("http:", "https:")
+
+
 @pytest.mark.parametrize("given", ["TLS_CERT_FILE", "TLS_KEY_FILE"])
 def test_a_certificate_and_its_key_come_together(
     monkeypatch: pytest.MonkeyPatch, given: str
