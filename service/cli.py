@@ -105,6 +105,8 @@ def serve(
 class _Positive(click.FloatRange):
     """A number above 0 that is not infinite; click's own range lets `nan` pass."""
 
+    name = "number"
+
     def __init__(self) -> None:
         super().__init__(min=0, min_open=True)
 
@@ -113,7 +115,7 @@ class _Positive(click.FloatRange):
     ) -> float:
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
-            self.fail(f"{value} is not a number one can pace by.", param, ctx)
+            self.fail(f"{value} is no pace.", param, ctx)
         return number
 
 
@@ -268,10 +270,6 @@ def _loss(error: "ClientError", wait: float | None) -> str:
 
 def _print(report: "Report", reconnect: bool) -> None:
     """Print the figures as a table of two columns."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     codec = report.codec or "not said"
     if report.asked_for is not None and report.asked_for.lower() != report.codec:
         codec += f" (asked for: {report.asked_for})"
@@ -293,7 +291,5 @@ def _print(report: "Report", reconnect: bool) -> None:
             f"{len(report.reconnects_ms)}; the longest took {longest:.1f} ms; "
             f"frames unanswered: {report.frames_unanswered}"
         )
-    table = Table.grid(padding=(0, 2))
     for name, value in rows.items():
-        table.add_row(Text(name), Text(value))  # as text: nothing in it is markup
-    Console().print(table)
+        click.echo(f"{name:10}  {value}")

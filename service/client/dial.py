@@ -212,7 +212,8 @@ async def _dial(address: Address) -> trio.SocketStream | trio.SSLStream[trio.Soc
             kind, why = ConnectError, str(error)
         except trio.BrokenResourceError as error:
             cause = error.__cause__
-            detail = getattr(cause, "verify_message", None) or getattr(cause, "reason", None)
+            reason = (getattr(cause, "reason", None) or "").replace("_", " ").lower()
+            detail = getattr(cause, "verify_message", None) or reason
             why = f"TLS failed: {detail or 'the other side hung up'}"
             if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
                 kind = ConnectError

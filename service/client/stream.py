@@ -124,7 +124,8 @@ class Stream:
         self._request = Request.make(audio, url, encoding=encoding, reply=reply, codec=codec)
         self._token, self._reconnect, self._on_loss = token, reconnect, on_loss
         audio = self._request.audio
-        samples = max(1, round(audio.sample_rate * frame_ms / 1000))
+        # No frame is longer than the audio, which bounds what may be an enormous number.
+        samples = max(1, round(min(len(audio.data), audio.sample_rate * frame_ms / 1000)))
         self._longest_reply = max(2**20, 2 * samples)
         self._trips = RoundTrips(
             audio.frames(samples), samples / audio.sample_rate / speed, on_reply

@@ -76,7 +76,9 @@ async def test_an_unknown_tier_gets_the_one_that_the_header_names(nursery: trio.
     assert report.codec == codec.resolve()
 
 
-@pytest.mark.parametrize(("frame_ms", "frames"), [(20, 5), (0.001, 800), (33, 4), (9999, 1)])
+@pytest.mark.parametrize(
+    ("frame_ms", "frames"), [(20, 5), (0.001, 800), (33, 4), (9999, 1), (1e307, 1)]
+)
 async def test_any_frame_length_goes(nursery: trio.Nursery, frame_ms: float, frames: int) -> None:
     url = await start(nursery)
     audio = Audio(SECOND.data[:1600], 8000)
@@ -161,7 +163,9 @@ async def test_wss_trusts_the_systems_authorities(
 
 async def test_wss_to_a_service_without_tls(nursery: trio.Nursery) -> None:
     url = await start(nursery)
-    with pytest.raises(ConnectError, match=r"cannot connect to wss://.*: TLS failed: ") as error:
+    with pytest.raises(
+        ConnectError, match=r"cannot connect to wss://.*: TLS failed: [a-z ]+$"
+    ) as error:
         await client.Stream(SECOND, url.replace("ws:", "wss:")).run()
     assert error.value.retry_after is None
 
