@@ -1,7 +1,7 @@
 """The command line: `rt-audio serve` and `rt-audio stream`.
 
-Options, progress and exit statuses live here only: 0 for done, 1 for a clear reason why not, 2 for
-a wrong option or setting, 130 for Ctrl-C.
+Options, progress and exit statuses live here only. A status is 0 for success, 1 for a failure with
+one sentence, 2 for a wrong option or setting, and 130 for Ctrl-C.
 """
 
 import math
@@ -37,13 +37,13 @@ class _WrongSetting(click.ClickException):
 
 @contextmanager
 def _exit_statuses() -> Iterator[None]:
-    """Have Ctrl-C end the process quietly, with the status that a shell gives to SIGINT."""
+    """End the process without a traceback at Ctrl-C, with the status that shells give to SIGINT."""
     try:
         yield
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except BaseExceptionGroup as group:
-        # What Ctrl-C, or SIGTERM during the start, is once it has come out of a nursery.
+        # A nursery wraps both Ctrl-C and the SystemExit of a SIGTERM during the start.
         if group.subgroup(SystemExit) is not None:
             raise SystemExit(0) from None
         if group.subgroup(KeyboardInterrupt) is None:
@@ -52,7 +52,7 @@ def _exit_statuses() -> Iterator[None]:
 
 
 def _exit_early(number: int, frame: FrameType | None) -> None:
-    """End before anything has begun; once the service listens, its drain has the signal."""
+    """End the process at once; later the service's drain takes the signal instead."""
     raise SystemExit(0)
 
 
@@ -68,7 +68,7 @@ class _Invitation:
             click.echo(f"Open {self._settings.url(value)} in a browser. Ctrl-C ends it.", err=True)
 
 
-# What the options may be is said once, in Settings; so here they are any text.
+# The options take any text here, because Settings alone says which values are allowed.
 @main.command()
 @click.option("--host", help="Address to listen on (RT_AUDIO_HOST).")
 @click.option("--port", help="TCP port; 0 lets the system choose (RT_AUDIO_PORT).")
@@ -82,10 +82,10 @@ def serve(
 
     Everything else is set in the environment, by the RT_AUDIO_* variables of the README.
     """
-    # A container's first process has no default action for SIGTERM: the start would not hear it.
+    # The kernel ignores SIGTERM for a container's first process unless the process has a handler.
     signal.signal(signal.SIGTERM, _exit_early)
 
-    # Imported here because it takes seconds: so --help is quick, and Ctrl-C quiet meanwhile.
+    # These imports take seconds. Here they do not delay --help, and Ctrl-C ends them quietly.
     import trio
 
     from service import logs
@@ -130,9 +130,12 @@ _ENCODING = click.Choice(["pcm16", "ulaw", "alaw"])
 @click.option("--encoding", type=_ENCODING, help="What to send.  [default: as in the file]")
 @click.option("--reply", type=_ENCODING, help="What to get back.  [default: as it was sent]")
 @click.option("--codec", help="Codec tier to ask for: audioop, numpy or pure_python.")
-@click.option("--token", help="Bearer token, where the service wants one.")
+@click.option("--token", help="Bearer token, if the service needs one.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="BACK.wav", help="Write what came back here."
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="BACK.wav",
+    help="Write the replies to this file.",
 )
 @click.option("--frame-ms", type=_Positive(), default=20, show_default=True, help="Frame length.")
 @click.option(
@@ -141,7 +144,7 @@ _ENCODING = click.Choice(["pcm16", "ulaw", "alaw"])
 @click.option(
     "--reconnect",
     is_flag=True,
-    help="Take up a lost call again, until 30 seconds have passed without a reply.",
+    help="Call again after a lost call, until 30 seconds have passed without a reply.",
 )
 @click.pass_context
 @_exit_statuses()
@@ -158,7 +161,7 @@ def stream(
     speed: float,
     reconnect: bool,
 ) -> None:
-    """Stream a mono WAV file of 16-bit PCM or G.711, and print how its replies came back.
+    """Stream a mono WAV file of 16-bit PCM or G.711, and print a report on its replies.
 
     The query of the URL may have the parameters of the service; an option must agree with it.
     """
@@ -206,9 +209,9 @@ def stream(
 
 
 async def _ending(stream: "Stream") -> "ClientError | KeyboardInterrupt | None":
-    """Run the stream, and return the reason why it ended early, if it did.
+    """Run the stream, and return the reason for an early end.
 
-    Ctrl-C cancels the stream, which then says goodbye to the service.
+    Ctrl-C cancels the stream, and a cancelled stream closes its call properly.
     """
     import trio
 
@@ -239,15 +242,15 @@ def _progress(
 ) -> Iterator[tuple[Callable[[int, int], None], Callable[[str], None]]]:
     """Show a bar on standard error, if that is a terminal.
 
-    Yields what to call after each reply, and what to call with a line to be shown above the bar.
+    Yields two functions: one for each reply, and one that prints a line above the bar.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
     columns = [TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()]
-    # Drawn right after a reply, when nothing is due for most of a frame time: a refresh thread
-    # would hold the interpreter at any time, and the client would measure its own bar.
+    # The bar is drawn right after a reply, when no frame is due for most of a frame time. A refresh
+    # thread could hold the interpreter when a reply comes, and spoil the round trip.
     with Progress(
         *columns, console=console, auto_refresh=False, disable=not console.is_terminal
     ) as bar:

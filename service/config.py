@@ -1,7 +1,7 @@
 """Settings: one frozen object, read once from the environment (`RT_AUDIO_*`).
 
-Each field carries its unit, its reason and what is allowed, so that an error message and the
-README's table say the same thing. The bounds keep out what can only be a slip.
+Each field has its unit, its reason and its allowed values, so that an error message and the
+README's table say the same. A value outside the bounds can only be a mistake.
 """
 
 import difflib
@@ -193,7 +193,7 @@ class Settings(BaseSettings):
 
 
 def unknown_variables() -> list[str]:
-    """Return a sentence for each RT_AUDIO_* variable that no setting reads, most likely a slip."""
+    """Return a sentence for each RT_AUDIO_* variable that no setting reads."""
     known = [_variable(name) for name in Settings.model_fields]
     sentences = []
     for variable in sorted(os.environ):

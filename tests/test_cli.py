@@ -57,9 +57,7 @@ class Served:
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
-        listening = self.logged("listening")
-        self.port: int = listening["port"]
-        self.page: str = listening["url"]
+        self.port: int = self.logged("listening")["port"]
         self.url = f"ws://127.0.0.1:{self.port}/ws/audio"
 
     def logged(self, event: str) -> dict[str, Any]:

@@ -4,18 +4,19 @@ import random
 
 import trio
 
-#: Before the first further try, at most so many seconds; twice as many before each one after it.
+#: The bound of the first wait, in seconds; each later wait has twice the bound of the one before.
 FIRST_SECONDS = 0.2
+#: The largest bound, in seconds.
 LONGEST_SECONDS = 5.0
-#: How long to go on without success, in seconds.
+#: Tries end after so many seconds without success.
 PATIENCE_SECONDS = 30.0
 
 
 class Backoff:
     """Exponential back-off with full jitter.
 
-    Each wait is drawn evenly from 0 to its bound, so that the callers of an instance that went
-    away do not all come back at the same moment (M. Brooker, "Exponential Backoff And Jitter").
+    Each wait is drawn evenly from 0 to its bound, so that the callers of a stopped instance do not
+    all call again at the same moment (M. Brooker, "Exponential Backoff And Jitter").
     """
 
     def __init__(self) -> None:
@@ -25,8 +26,8 @@ class Backoff:
     def after_failure(self, at_least: float | None, successes: int) -> float | None:
         """Return how many seconds to wait until the next try, or None if there should be none.
 
-        `at_least` is what the other side asked for, and None if no further try would help;
-        `successes` is a count: once it has grown, bound and patience begin anew.
+        `at_least` is the wait that the other side asked for, and None if no further try would
+        help. `successes` is a count: when it has grown, bound and patience begin anew.
         """
         now = trio.current_time()
         if successes > self._successes:

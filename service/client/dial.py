@@ -25,12 +25,12 @@ from trio_websocket import (
 
 from service import bearer
 
-#: How long the service may take to be connected to and to answer the upgrade, in seconds.
+#: How long the connection may take, and how long then the answer to the upgrade, in seconds.
 CONNECT_SECONDS = 10.0
-#: How long the service may take over the close handshake, in seconds.
+#: How long the close handshake may take, in seconds.
 CLOSE_SECONDS = 1.0
 
-#: What a service, or the proxy before it, answers while there is nobody to take the call.
+#: The statuses of a service, or of the proxy before it, that takes no calls just now.
 _UNAVAILABLE = {
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE,
@@ -39,10 +39,10 @@ _UNAVAILABLE = {
 
 
 class ClientError(Exception):
-    """Something went wrong that is not a bug of the client; the text is one sentence.
+    """A failure that is no bug of the client; the text is one sentence.
 
-    `retry_after` is how many seconds at least to wait for another try to make sense; None if the
-    next would end in the same way.
+    `retry_after` is the least number of seconds before another try; it is None if another try
+    would fail in the same way.
     """
 
     retry_after: float | None = None
@@ -53,7 +53,7 @@ class ConnectError(ClientError):
 
 
 class UnreachableError(ConnectError):
-    """The service cannot be reached now: nobody answers, or the network is down."""
+    """The service cannot be reached now: no answer comes, or the network is down."""
 
     retry_after = 0.0
 
@@ -86,7 +86,7 @@ class Address:
             port = parts.port or (443 if secure else 80)
         except ValueError:
             host = None
-        # The rest of printable ASCII is the service's to judge; anything else cannot be sent.
+        # Only printable ASCII can be sent; the service judges the rest.
         if not host or parts.scheme not in ("ws", "wss") or not re.fullmatch(r"[!-~]+", url):
             raise ConnectError(
                 f"{plain(url.partition('?')[0])!r} is not a WebSocket address "
@@ -115,10 +115,10 @@ class Address:
 async def connection(
     address: Address, token: str | None = None, *, max_message_size: int = 2**20
 ) -> AsyncIterator[WebSocketConnection]:
-    """Have an open WebSocket for the block; raise ClientError, and alone what the block raises.
+    """Open a WebSocket for the block; raise ClientError, and each error without a nursery's group.
 
-    trio-websocket's own way to connect waits out its timeout when TLS fails and does not say why,
-    and sends a wrong Host header for an IPv6 address.
+    trio-websocket's own way to connect has two faults: after a TLS failure it waits for its
+    timeout and gives no reason, and it sends a wrong Host header for an IPv6 address.
     """
     headers = [] if token is None else [(b"Authorization", _bearer(token))]
     transport = await _dial(address)
@@ -208,7 +208,7 @@ async def _dial(address: Address) -> trio.SocketStream | trio.SSLStream[trio.Soc
             return tls
         except OSError as error:
             why = system_words(error)
-        except UnicodeError as error:  # for a name that IDNA cannot encode
+        except UnicodeError as error:  # IDNA cannot encode the name.
             kind, why = ConnectError, str(error)
         except trio.BrokenResourceError as error:
             cause = error.__cause__
@@ -252,7 +252,7 @@ def _refused(rejection: ConnectionRejected, address: Address) -> RefusedError:
     status = rejection.status_code
     try:
         message = str(json.loads(rejection.body or b"")["message"])
-    except (ValueError, LookupError, TypeError):  # some other server, or a proxy before ours
+    except (ValueError, LookupError, TypeError):  # The answer is another server's or a proxy's.
         known = status in list(HTTPStatus)
         message = HTTPStatus(status).phrase if known else "no reason given"
     return RefusedError(
@@ -263,7 +263,7 @@ def _refused(rejection: ConnectionRejected, address: Address) -> RefusedError:
 
 
 def _seconds_asked_for(rejection: ConnectionRejected) -> float:
-    """Return what Retry-After says in seconds; 0 if it is not there or is a date."""
+    """Return the seconds of Retry-After; 0 if it is missing or a date."""
     value = dict(rejection.headers or ()).get(b"retry-after", b"")
     return float(value) if value.isdigit() else 0.0
 
@@ -275,9 +275,9 @@ def _bearer(token: str) -> bytes:
 
 
 def system_words(error: OSError | UnicodeError) -> str:
-    """Return why, in the system's words, without the address that Trio puts before them."""
+    """Return the reason in the system's words, without the address that Trio puts before them."""
     if isinstance(error.__cause__, BaseExceptionGroup):
-        # One for each address of the name, and usually all the same.
+        # There is one cause for each address of the name, and usually all are the same.
         causes = [each for each in error.__cause__.exceptions if isinstance(each, OSError)]
         return ", ".join(dict.fromkeys(map(system_words, causes)))
     number = getattr(error, "errno", None)
@@ -287,6 +287,6 @@ def system_words(error: OSError | UnicodeError) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a stranger's text as one short line without control characters."""
+    """Return text from outside as one short line without control characters."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
     return " ".join(printable.split())[:300]

@@ -18,21 +18,21 @@ class Access:
 
     def __init__(self, origins: Collection[str], tokens: Iterable[str] | None) -> None:
         self._origins = frozenset(origins)
-        # Digests have one length, so that comparing them tells nothing of a token's.
+        # All digests have one length, so the time of a comparison does not tell a token's length.
         self._digests = None if tokens is None else [_digest(token) for token in tokens]
 
     @classmethod
     def load(cls, origins: Collection[str], tokens_file: Path | None) -> Self:
         """Return the rule for a tokens file, one token a line, `#` for comments.
 
-        Raises ConfigurationError, which shows no token, when the file is not as allowed.
+        Raises ConfigurationError for a file with no token or a wrong line; it shows no token.
         """
         return cls(origins, None if tokens_file is None else _read_tokens(tokens_file))
 
     def welcomes(self, origin: str | None, host: str | None) -> bool:
         """Return whether a page of this origin may connect to the service at this Host.
 
-        Without an Origin it is no browser, and nothing is kept from it by this rule.
+        A request without an Origin comes from no browser, and this rule always admits it.
         """
         if origin is None or "*" in self._origins or origin.lower() in self._origins:
             return True
@@ -41,7 +41,7 @@ class Access:
     def admits(
         self, authorization: str | None, query_token: str | None, subprotocols: Iterable[str]
     ) -> bool:
-        """Return whether one of the places a token may stand in holds one that is known."""
+        """Return whether one of the three places for a token has a known token."""
         if self._digests is None:
             return True
         scheme, _, credentials = (authorization or "").partition(" ")
@@ -55,7 +55,7 @@ class Access:
     def _knows(self, token: str) -> bool:
         digest = _digest(token)
         assert self._digests is not None
-        # Every digest is compared, found or not, so that time does not tell which is near.
+        # Each digest is compared even after a match, so the time does not tell which one matched.
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
 
 

@@ -61,6 +61,7 @@ def test_a_query_of_the_url_is_completed() -> None:
 def test_an_option_may_say_the_same_as_the_url() -> None:
     request = Request.make(PCM, f"{URL}?encoding=PCMU&codec=NUMPY", encoding="ulaw", codec="numpy")
     assert (request.audio, request.codec) == (ULAW, "NUMPY")
+    assert Request.make(PCM, f"{URL}?codec=numpy", codec="NumPy").codec == "numpy"
 
 
 @pytest.mark.parametrize("name", ["encoding", "reply", "codec"])

@@ -519,6 +519,15 @@ async def test_a_bug_comes_out_alone(use: Use, autojump_clock: Clock) -> None:
         await client.Stream(SECOND, URL, on_reply=buggy).run()
 
 
+async def test_a_bug_is_not_hidden_by_an_error_of_the_connection(
+    use: Use, autojump_clock: Clock
+) -> None:
+    use(closing(1000, 1))
+    with pytest.raises(ZeroDivisionError):
+        async with dial.connection(dial.Address.parse(URL)):
+            raise ExceptionGroup("", [ReplyError("late"), ZeroDivisionError()])
+
+
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
