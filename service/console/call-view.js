@@ -1,18 +1,17 @@
 /** The pictures of a call: which plot draws what. */
 
-import { MARKS, seconds } from "./call.js";
+import { MARKS, seconds } from "./call/measured.js";
+import { Meters } from "./draw/meters.js";
+import { Spectrum } from "./draw/spectrum.js";
+import { Stage } from "./draw/stage.js";
+import { Timeline } from "./draw/timeline.js";
+import { Waveform } from "./draw/waveform.js";
+import { byId } from "./page.js";
 import { Readouts, WINDOW_SECONDS } from "./readouts.js";
-import { Meters } from "./meters.js";
-import { Spectrum } from "./spectrum.js";
-import { Stage } from "./stage.js";
-import { Timeline } from "./timeline.js";
-import { Waveform } from "./waveform.js";
 
 const READOUT_MS = 250;
 const SLOW_MS = 45; // ten seconds across a plot are a pixel each 20 ms or so
 const FRAME_TIME_MS = 20;
-
-const byId = (id) => document.getElementById(id);
 
 export class CallView {
   /** `targetMs` is the jitter buffer's aim before the first call. */

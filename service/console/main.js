@@ -1,19 +1,18 @@
 /** The console: wires the form, the call, the pictures and the tabs together. */
 
-import { AudioError, secure, speaker } from "./audio.js";
-import { Call } from "./call.js";
+import { AudioError, secure, speaker } from "./audio/devices.js";
 import { CallView } from "./call-view.js";
-import { explainEnding, explainRefusal } from "./endings.js";
-import { show } from "./readouts.js";
+import { Call } from "./call/call.js";
+import { explainEnding, explainRefusal } from "./call/endings.js";
+import { request, Settings } from "./call/settings.js";
+import { snippets } from "./call/snippets.js";
+import { byId, show } from "./page.js";
 import { askServer, audioUrl } from "./server.js";
 import { ServiceView } from "./service-view.js";
-import { request, Settings } from "./settings.js";
-import { snippets } from "./snippets.js";
 import { Tabs } from "./tabs.js";
 
 const GOODBYE_MS = 1000;
 
-const byId = (id) => document.getElementById(id);
 const form = byId("settings");
 const view = new CallView(Number(form.buffer.value));
 const service = new ServiceView();

@@ -1,32 +1,11 @@
 /** The figures of a call, as text: a few times a second, and only what has changed. */
 
-import { seconds } from "./call.js";
-import { quantiles } from "./rings.js";
+import { seconds } from "./call/measured.js";
+import { quantiles } from "./draw/rings.js";
+import { byId, digits, show } from "./page.js";
 
 export const WINDOW_SECONDS = 10; // what the plots show, and what the percentiles are of
 const SHARES = [0.5, 0.95, 0.99];
-
-const byId = (id) => document.getElementById(id);
-
-/** Set an element's text, value with a small unit, and tone, if they differ. */
-export function show(id, value, unit = "", tone = "") {
-  const element = byId(id);
-  const text = unit ? `${value}\u2009${unit}` : value;
-  if (element.dataset.text === text && (element.dataset.tone ?? "") === tone) return;
-  element.dataset.text = text;
-  element.dataset.tone = tone;
-  element.textContent = value;
-  if (!unit) return;
-  const small = document.createElement("small");
-  small.textContent = `\u2009${unit}`;
-  element.append(small);
-}
-
-/** Return a number with as many digits as are worth reading. */
-export function digits(value) {
-  if (!Number.isFinite(value)) return "\u2013";
-  return value.toFixed(value < 1 ? 2 : value < 100 ? 1 : 0);
-}
 
 /** Return the ratio in words where there is no number for it. */
 export function ratio({ snr, same, frames, noise }) {

@@ -1,11 +1,12 @@
 /** The service itself: /metrics, read each second while its tab is shown, and drawn. */
 
+import { seconds } from "./call/measured.js";
+import { Series } from "./draw/rings.js";
+import { Stage } from "./draw/stage.js";
+import { Timeline } from "./draw/timeline.js";
+import { byId, digits, show } from "./page.js";
 import { byLabel, parse, quantile, total } from "./prometheus.js";
-import { digits, show } from "./readouts.js";
-import { Series } from "./rings.js";
 import { fetchMetrics } from "./server.js";
-import { Stage } from "./stage.js";
-import { Timeline } from "./timeline.js";
 
 const PERIOD_MS = 1000;
 const WINDOW_PAGES = 6; // quantiles are of the last five seconds
@@ -13,8 +14,6 @@ const HISTORY_SECONDS = 60;
 const CODECS = { audioop: "sent", numpy: "received", pure_python: "error" };
 const NAMES = ["streams", "in", "out", "turnaround50", "turnaround99", "refused", "lag"];
 
-const byId = (id) => document.getElementById(id);
-const seconds = () => performance.now() / 1000;
 const took = (value) => (value < 1e-3 ? `${digits(value * 1e6)} \u00b5s` : `${digits(value * 1e3)} ms`);
 const time = (value) => (value < 1e-3 ? `${+(value * 1e6).toPrecision(1)} \u00b5s` : value < 1 ? `${+(value * 1e3).toPrecision(1)} ms` : `${value} s`);
 

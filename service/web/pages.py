@@ -5,8 +5,9 @@ serves. The files are read once, so that a path can only ever name one of them.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
 from quart import Blueprint, Response, jsonify, request
@@ -55,7 +56,7 @@ def console(settings: Settings, roster: Roster, access: Access) -> Blueprint:
     async def index() -> Response:
         return await _answer(files["index.html"])
 
-    @pages.get("/console/<name>")
+    @pages.get("/console/<path:name>")
     async def file(name: str) -> Response:
         if name not in files:
             raise NotFound
@@ -86,14 +87,22 @@ def console(settings: Settings, roster: Roster, access: Access) -> Blueprint:
     return pages
 
 
-def _files() -> Mapping[str, _File]:
-    """Return the packaged files by name."""
-    folder = resources.files("service").joinpath("console")
-    return {
-        each.name: _File(content, _TYPES[each.name.rpartition(".")[2]], _digest(content))
-        for each in folder.iterdir()
-        if (content := each.read_bytes())
-    }
+def _files() -> dict[str, _File]:
+    """Return the packaged files by their path within the console's folder."""
+    files = {}
+    for path, packaged in _below(resources.files("service").joinpath("console")):
+        content = packaged.read_bytes()
+        files[path] = _File(content, _TYPES[path.rpartition(".")[2]], _digest(content))
+    return files
+
+
+def _below(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
+    """Give each file in a folder and its subfolders, with its path from the first folder."""
+    for each in folder.iterdir():
+        if each.is_dir():
+            yield from _below(each, f"{prefix}{each.name}/")
+        else:
+            yield prefix + each.name, each
 
 
 def _digest(content: bytes) -> str:

@@ -33,11 +33,11 @@ def run(page: Page, module: str, body: str, argument: object = None) -> Any:
 
 @pytest.mark.parametrize("law", [ULAW, ALAW], ids=lambda law: str(law.name))
 def test_g711_is_the_services_to_the_bit(page: Page, law: Law) -> None:
-    codes = run(page, "g711.js", """
+    codes = run(page, "audio/g711.js", """
         const pcm = Int16Array.from({length: 65536}, (_, at) => at);
         return [...m.encode(pcm, argument)];""", law.name)  # fmt: skip
     assert bytes(codes) == law.codes
-    samples = run(page, "g711.js", """
+    samples = run(page, "audio/g711.js", """
         return [...m.decode(Uint8Array.from({length: 256}, (_, at) => at).buffer, argument)];""",
         law.name)  # fmt: skip
     assert tuple(samples) == law.samples
@@ -50,7 +50,7 @@ def test_g711_is_the_services_to_the_bit(page: Page, law: Law) -> None:
 def test_a_tone_comes_through_another_rate_undistorted(
     page: Page, source: int, target: int, hertz: int
 ) -> None:
-    out = np.array(run(page, "resampler.js", """
+    out = np.array(run(page, "audio/resampler.js", """
         const [from, to, hertz] = argument;
         const resampler = new m.Resampler(from, to);
         const out = new Float32Array(to / 4);
@@ -70,7 +70,7 @@ def test_a_tone_comes_through_another_rate_undistorted(
 
 
 def test_what_the_lower_rate_cannot_carry_is_kept_out(page: Page) -> None:
-    loudest = run(page, "resampler.js", """
+    loudest = run(page, "audio/resampler.js", """
         const resampler = new m.Resampler(48000, 8000);
         const out = new Float32Array(1000);
         const tone = Float32Array.from({length: 4000}, (_, i) => Math.sin(Math.PI * i * 10 / 48));
@@ -90,13 +90,13 @@ _JITTER = """
 
 
 def test_the_jitter_buffer_waits_for_its_target_then_plays(page: Page) -> None:
-    heard = run(page, "jitter.js", _JITTER + """
+    heard = run(page, "audio/jitter.js", _JITTER + """
         return [0, 1, 2, 3, 4].map(() => { buffer.push(frame); return loud(); });""")  # fmt: skip
     assert heard == [False, False, True, True, True]
 
 
 def test_the_jitter_buffer_that_ran_dry_fills_again(page: Page) -> None:
-    told = run(page, "jitter.js", _JITTER + """
+    told = run(page, "audio/jitter.js", _JITTER + """
         steady(10);
         for (let i = 0; i < 5; i++) loud();
         const dry = [buffer.playing, buffer.underruns];
@@ -108,7 +108,7 @@ def test_the_jitter_buffer_that_ran_dry_fills_again(page: Page) -> None:
 
 
 def test_the_jitter_buffer_cuts_back_a_burst_and_drifts_to_its_target(page: Page) -> None:
-    after_burst, target_down, after_drift = run(page, "jitter.js", _JITTER + """
+    after_burst, target_down, after_drift = run(page, "audio/jitter.js", _JITTER + """
         steady(10);
         for (let i = 0; i < 20; i++) buffer.push(frame);
         steady(2);
@@ -126,7 +126,7 @@ def test_the_jitter_buffer_cuts_back_a_burst_and_drifts_to_its_target(page: Page
 
 
 def test_the_spectrum_of_a_full_scale_sine_is_0_db(page: Page) -> None:
-    power = np.array(run(page, "spectrum.js", """
+    power = np.array(run(page, "draw/spectrum.js", """
         const power = new Float32Array(512);
         const sine = Float32Array.from({length: 1024}, (_, i) => Math.sin(i * Math.PI / 8));
         new m.Fft(1024).power(sine, power);

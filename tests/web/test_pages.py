@@ -13,7 +13,7 @@ from tests.peers.callers import House
 
 ROOT = Path(__file__).parent.parent.parent
 CONSOLE = ROOT / "service" / "console"
-NAMES = sorted(path.name for path in CONSOLE.iterdir())
+NAMES = sorted(path.relative_to(CONSOLE).as_posix() for path in CONSOLE.rglob("*.*"))
 MODULES = [name for name in NAMES if name.endswith(".js")]
 
 
@@ -32,7 +32,7 @@ async def test_a_file_comes_with_a_strict_policy_and_is_asked_for_each_time(path
     assert response.status_code == 200
     assert (
         await response.get_data(as_text=False)
-        == (CONSOLE / (path.rpartition("/")[2] or "index.html")).read_bytes()
+        == (CONSOLE / (path.removeprefix("/console/").strip("/") or "index.html")).read_bytes()
     )
     headers = response.headers
     policy = dict(
@@ -57,7 +57,7 @@ async def test_a_file_comes_with_a_strict_policy_and_is_asked_for_each_time(path
         ("main.js", "text/javascript; charset=utf-8"),
         ("console.css", "text/css; charset=utf-8"),
         ("icon.svg", "image/svg+xml"),
-        ("speech.wav", "audio/wav"),
+        ("audio/speech.wav", "audio/wav"),
     ],
 )
 async def test_a_file_has_its_type(name: str, content_type: str) -> None:
@@ -66,7 +66,22 @@ async def test_a_file_has_its_type(name: str, content_type: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "nothing.js", "../pages.py", "..%2fpages.py", "%2e%2e/pages.py", ".", "a/b"]
+    "name",
+    [
+        "",
+        "nothing.js",
+        "../pages.py",
+        "..%2fpages.py",
+        "%2e%2e/pages.py",
+        ".",
+        "a/b",
+        "audio",
+        "audio/",
+        "audio//g711.js",
+        "audio/../main.js",
+        "audio/../../config.py",
+        "jitter.js",
+    ],
 )
 async def test_no_path_leads_out_of_the_folder(name: str) -> None:
     response = await House().app.test_client().get(f"/console/{name}")
@@ -119,8 +134,10 @@ def test_the_wheel_is_told_of_every_file() -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith(".wav")])
 def test_a_file_names_only_files_that_are_there(name: str) -> None:
     text = (CONSOLE / name).read_text("utf-8")
-    named = re.findall(r'(?:from "\./|new URL\("|(?:src|href)="console/)([\w-]+\.\w+)"', text)
-    assert set(named) <= set(NAMES)
+    beside = re.findall(r'(?:from |new URL\()"([./\w-]+\.\w+)"(?:;|, import)', text)
+    named = {(CONSOLE / name).parent / each for each in beside}
+    named |= {CONSOLE / each for each in re.findall(r'(?:src|href)="console/([^"]+)"', text)}
+    assert {path.resolve() for path in named} <= {CONSOLE / each for each in NAMES}
     hosts = set(re.findall(r"https?://[\w.]+", text))
     assert hosts <= {"http://www.w3.org"}  # SVG's namespace
 

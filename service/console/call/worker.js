@@ -6,15 +6,15 @@
  * to the page; the audio that came back goes straight to the player.
  */
 
-import { decode, encode } from "./g711.js";
-import { makeSource } from "./sources.js";
+import { decode, encode } from "../audio/g711.js";
+import { makeSource } from "../audio/sources.js";
 
 const LATE_SECONDS = 1; // a pacer that was stopped for longer than this (sleep) does not catch up
 const IN_FLIGHT_SECONDS = 10; // frames beyond are not sent: the service does not answer
 
-let call = null;
+let link = null;
 
-class Call {
+class Link {
   constructor({ url, protocols, encoding, reply, rate, frameMs, source, samples, mic, player }) {
     Object.assign(this, { encoding, reply, rate, frameMs, player });
     this.frameSamples = (rate * frameMs) / 1000;
@@ -111,7 +111,7 @@ function sameBytes(payload, message) {
 }
 
 onmessage = ({ data }) => {
-  if (data.type === "open") call = new Call(data);
-  else if (data.type === "mute") call.muted = data.on;
-  else if (data.type === "close") call.socket.close(1000);
+  if (data.type === "open") link = new Link(data);
+  else if (data.type === "mute") link.muted = data.on;
+  else if (data.type === "close") link.socket.close(1000);
 };

@@ -1,7 +1,7 @@
 /** The form: what the person chose, what the service offers, and what fits together. */
 
-import { secure } from "./audio.js";
-import { BYTES_PER_SAMPLE } from "./g711.js";
+import { secure } from "../audio/devices.js";
+import { BYTES_PER_SAMPLE } from "../audio/g711.js";
 
 const LARGEST_FILE = 64 * 2 ** 20;
 

@@ -1,0 +1,69 @@
+/** What the page has measured of a call so far. */
+
+import { Meters } from "../draw/meters.js";
+import { SampleRing, Series } from "../draw/rings.js";
+
+const SCOPE_SECONDS = 5;
+const TIMELINE_VALUES = 2048; // ten seconds of frames of 10 ms, twice over
+const QUIET = 32 ** 2; // mean square below which a frame's own ratio says nothing
+
+export const MARKS = { gap: 0, lost: 1, underrun: 2 };
+
+/** What was measured in a call; everything in it has a fixed size, however long the call. */
+export class Measured {
+  constructor(rate) {
+    this.rings = {
+      sent: new SampleRing(rate, SCOPE_SECONDS),
+      received: new SampleRing(rate, SCOPE_SECONDS),
+      error: new SampleRing(rate, SCOPE_SECONDS),
+    };
+    this.rate = rate;
+    this.roundTrip = new Series(TIMELINE_VALUES);
+    this.ratio = new Series(TIMELINE_VALUES);
+    this.depth = new Series(TIMELINE_VALUES);
+    this.frameMarks = new Series(256);
+    this.depthMarks = new Series(256);
+    this.meters = new Meters();
+    Object.assign(this, { frames: 0, gaps: 0, lost: 0, heldBack: 0, inFlight: 0 });
+    Object.assign(this, { signal: 0, noise: 0, same: true, underruns: 0 });
+  }
+
+  /** Signal to noise of every reply so far against the 16-bit source, in dB. */
+  get snr() {
+    return this.signal === 0 ? NaN : 10 * Math.log10(this.signal / this.noise);
+  }
+
+  take({ sent, received, rtt, gap, signal, noise, same, heldBack, inFlight }) {
+    const now = seconds();
+    const error = Int32Array.from(sent, (sample, at) => received[at] - sample);
+    this.rings.sent.write(sent);
+    this.rings.received.write(received);
+    this.rings.error.write(error);
+    this.meters.sent.take(sent, sent.length / this.rate);
+    this.meters.received.take(received, sent.length / this.rate);
+    this.roundTrip.add(now, rtt);
+    this.ratio.add(now, signal / sent.length > QUIET ? 10 * Math.log10(signal / noise) : NaN);
+    if (gap) this.frameMarks.add(now, MARKS.gap);
+    this.frames++;
+    this.gaps += gap;
+    this.signal += signal;
+    this.noise += noise;
+    this.same &&= same;
+    Object.assign(this, { heldBack, inFlight });
+  }
+
+  takeBuffer({ depthMs, underruns }) {
+    const now = seconds();
+    this.depth.add(now, depthMs);
+    if (underruns > this.underruns) this.depthMarks.add(now, MARKS.underrun);
+    this.underruns = underruns;
+  }
+
+  lose(frames) {
+    this.lost = frames;
+    if (frames) this.frameMarks.add(seconds(), MARKS.lost);
+  }
+}
+
+/** The clock of all measured series, in seconds. */
+export const seconds = () => performance.now() / 1000;
