@@ -128,4 +128,3 @@ export class CallView {
     this.stage.run(this.stoppedAt === null && !held);
   }
 }
-

@@ -71,7 +71,14 @@ function opened(codec) {
   mute(false);
   show("codec", codec);
   view.begin(call);
-  say("live", "Connected", secure ? "" : "Nothing is played: a browser plays live audio only on pages that come over https or from localhost.");
+  say(
+    "live",
+    "Connected",
+    secure
+      ? ""
+      : "Nothing is played: a browser plays live audio only on pages that come over https " +
+          "or from localhost.",
+  );
 }
 
 async function closed(ending, token, mine) {
@@ -94,7 +101,9 @@ async function failed(error, mine) {
   view.finish();
   const gone = !(error instanceof AudioError) && (await askServer("")) === null;
   if (mine !== turn) return;
-  const { title, what, todo } = gone ? explainRefusal(null) : { title: "Not connected", what: error.message };
+  const { title, what, todo } = gone
+    ? explainRefusal(null)
+    : { title: "Not connected", what: error.message };
   say("bad", title, what, todo);
 }
 
@@ -112,9 +121,13 @@ function listen() {
   const on = audible[kind()];
   form.sound.checked = on;
   speaker.listen(on);
-  byId("sound-note").textContent = kind() === "other" ? "" : on
-    ? "With headphones on, the microphone does not hear this."
-    : "Silent, so that the microphone does not hear itself. Put headphones on, then switch this on.";
+  byId("sound-note").textContent =
+    kind() === "other"
+      ? ""
+      : on
+        ? "With headphones on, the microphone does not hear this."
+        : "Silent, so that the microphone does not hear itself. " +
+          "Put headphones on, then switch this on.";
 }
 
 /** Put the current settings into words and into the snippets. */
@@ -122,7 +135,8 @@ function describe() {
   const values = settings.values();
   const names = { pcm16: "PCM16", ulaw: "mu-law", alaw: "A-law" };
   byId("wire-summary").textContent =
-    `\u2013 ${names[values.encoding]} \u2192 ${names[values.reply]}, ${values.rate / 1000} kHz, ${values.frameMs} ms`;
+    `\u2013 ${names[values.encoding]} \u2192 ${names[values.reply]}, ` +
+    `${values.rate / 1000} kHz, ${values.frameMs} ms`;
   const [query] = request({ ...values, token: "" });
   for (const [name, text] of Object.entries(snippets(values, audioUrl(query)))) {
     byId(`snippet-${name}`).textContent = text;
@@ -165,7 +179,9 @@ byId("connect").addEventListener("click", () => {
   if (call) call.close();
   else connect();
 });
-byId("mute").addEventListener("click", () => mute(byId("mute").getAttribute("aria-pressed") !== "true"));
+byId("mute").addEventListener("click", () =>
+  mute(byId("mute").getAttribute("aria-pressed") !== "true"),
+);
 byId("copy").addEventListener("click", copy);
 form.sound.addEventListener("change", () => {
   audible[kind()] = form.sound.checked;
@@ -180,7 +196,11 @@ form.buffer.addEventListener("input", () => {
 
 const views = new Tabs(byId("views"), (tab) => {
   service.shown(tab.id === "tab-service");
-  history.replaceState(null, "", tab.id === "tab-service" ? "#service" : location.pathname + location.search);
+  history.replaceState(
+    null,
+    "",
+    tab.id === "tab-service" ? "#service" : location.pathname + location.search,
+  );
 });
 new Tabs(byId("snippets"));
 acceptDrops();

@@ -8,7 +8,10 @@ export function parse(text) {
     const end = line.lastIndexOf("}");
     const space = line.indexOf(" ", end + 1);
     const value = line.slice(space + 1).split(" ")[0];
-    page.set(line.slice(0, space), value === "+Inf" ? Infinity : value === "-Inf" ? -Infinity : Number(value));
+    page.set(
+      line.slice(0, space),
+      value === "+Inf" ? Infinity : value === "-Inf" ? -Infinity : Number(value),
+    );
   }
   return page;
 }

@@ -10,7 +10,7 @@ export function audioUrl(query) {
   return url.href;
 }
 
-/** Return the facts of /console/server.json, for a caller with this token; null without an answer. */
+/** Return the facts of server.json for a caller with this token, or null without an answer. */
 export async function askServer(token) {
   const url = new URL("console/server.json", PAGE);
   url.searchParams.set("origin", location.origin);

@@ -14,12 +14,21 @@ const HISTORY_SECONDS = 60;
 const CODECS = { audioop: "sent", numpy: "received", pure_python: "error" };
 const NAMES = ["streams", "in", "out", "turnaround50", "turnaround99", "refused", "lag"];
 
-const took = (value) => (value < 1e-3 ? `${digits(value * 1e6)} \u00b5s` : `${digits(value * 1e3)} ms`);
-const time = (value) => (value < 1e-3 ? `${+(value * 1e6).toPrecision(1)} \u00b5s` : value < 1 ? `${+(value * 1e3).toPrecision(1)} ms` : `${value} s`);
+const took = (value) =>
+  value < 1e-3 ? `${digits(value * 1e6)} \u00b5s` : `${digits(value * 1e3)} ms`;
+const time = (value) =>
+  value < 1e-3
+    ? `${+(value * 1e6).toPrecision(1)} \u00b5s`
+    : value < 1
+      ? `${+(value * 1e3).toPrecision(1)} ms`
+      : `${value} s`;
 
 export class ServiceView {
   constructor() {
-    const names = [...NAMES, ...Object.keys(CODECS).flatMap((codec) => [`${codec}50`, `${codec}99`])];
+    const names = [
+      ...NAMES,
+      ...Object.keys(CODECS).flatMap((codec) => [`${codec}50`, `${codec}99`]),
+    ];
     this.series = Object.fromEntries(names.map((name) => [name, new Series(2 * HISTORY_SECONDS)]));
     this.pages = [];
     this.stage = new Stage();
@@ -31,19 +40,57 @@ export class ServiceView {
 
   timelines() {
     const across = { clock: () => this.pages.at(-1)?.at ?? seconds(), seconds: HISTORY_SECONDS };
-    const linear = { ...across, low: 0, format: (value) => (value < 1000 ? +value.toFixed(2) : `${value / 1000}k`) };
+    const linear = {
+      ...across,
+      low: 0,
+      format: (value) => (value < 1000 ? +value.toFixed(2) : `${value / 1000}k`),
+    };
     const log = { ...across, log: true, format: time };
     const line = (name, colour, more) => ({ series: this.series[name], colour, ...more });
     const frame = { value: 0.02, label: "20 ms", colour: "warn" };
     return {
-      "c-streams": new Timeline({ ...linear, high: 4, lines: () => [line("streams", "sent", { filled: true })] }),
-      "c-frames": new Timeline({ ...linear, high: 40, lines: () => [line("out", "received", { width: 3.5 }), line("in", "sent", { filled: true })] }),
-      "c-turnaround": new Timeline({ ...log, low: 1e-5, high: 1, levels: () => [frame],
-        lines: () => [line("turnaround50", "sent"), line("turnaround99", "sent", { dashed: true })] }),
-      "c-encode": new Timeline({ ...log, low: 1e-7, high: 1e-2, lines: () => Object.entries(CODECS).flatMap(
-        ([codec, colour]) => [line(`${codec}50`, colour), line(`${codec}99`, colour, { dashed: true })]) }),
-      "c-refused": new Timeline({ ...linear, high: 4, lines: () => [line("refused", "bad", { filled: true })] }),
-      "c-lag": new Timeline({ ...log, low: 1e-4, high: 1, levels: () => [frame], lines: () => [line("lag", "good")] }),
+      "c-streams": new Timeline({
+        ...linear,
+        high: 4,
+        lines: () => [line("streams", "sent", { filled: true })],
+      }),
+      "c-frames": new Timeline({
+        ...linear,
+        high: 40,
+        lines: () => [
+          line("out", "received", { width: 3.5 }),
+          line("in", "sent", { filled: true }),
+        ],
+      }),
+      "c-turnaround": new Timeline({
+        ...log,
+        low: 1e-5,
+        high: 1,
+        levels: () => [frame],
+        lines: () => [line("turnaround50", "sent"), line("turnaround99", "sent", { dashed: true })],
+      }),
+      "c-encode": new Timeline({
+        ...log,
+        low: 1e-7,
+        high: 1e-2,
+        lines: () =>
+          Object.entries(CODECS).flatMap(([codec, colour]) => [
+            line(`${codec}50`, colour),
+            line(`${codec}99`, colour, { dashed: true }),
+          ]),
+      }),
+      "c-refused": new Timeline({
+        ...linear,
+        high: 4,
+        lines: () => [line("refused", "bad", { filled: true })],
+      }),
+      "c-lag": new Timeline({
+        ...log,
+        low: 1e-4,
+        high: 1,
+        levels: () => [frame],
+        lines: () => [line("lag", "good")],
+      }),
     };
   }
 
@@ -63,7 +110,11 @@ export class ServiceView {
     try {
       this.take(at, parse(await fetchMetrics()));
     } catch {
-      this.say("bad", "No answer from /metrics", "The service is gone or cannot be reached; reading goes on.");
+      this.say(
+        "bad",
+        "No answer from /metrics",
+        "The service is gone or cannot be reached; reading goes on.",
+      );
     }
     this.reading = false;
   }
@@ -71,7 +122,10 @@ export class ServiceView {
   take(at, page) {
     const now = { at, page };
     const before = this.pages.at(-1);
-    if (before && total(page, "process_start_time_seconds") !== total(before.page, "process_start_time_seconds")) {
+    if (
+      before &&
+      total(page, "process_start_time_seconds") !== total(before.page, "process_start_time_seconds")
+    ) {
       this.restart();
     }
     if (before && now.at - before.at > 5 * (PERIOD_MS / 1000)) this.pages = [];
@@ -90,8 +144,10 @@ export class ServiceView {
   /** Add to the series: rates since the page before, quantiles since the oldest page. */
   measure({ at, page }, before, oldest) {
     const add = (name, value) => this.series[name].add(at, value);
-    const rate = (name, having) => before
-      ? (total(page, name, having) - total(before.page, name, having)) / (at - before.at) : NaN;
+    const rate = (name, having) =>
+      before
+        ? (total(page, name, having) - total(before.page, name, having)) / (at - before.at)
+        : NaN;
     const between = (name, having, share) => quantile(oldest.page, page, name, having, share);
     add("streams", total(page, "rt_audio_sessions_active"));
     add("in", rate("rt_audio_frames_total", 'direction="inbound"'));
@@ -114,21 +170,34 @@ export class ServiceView {
     show("v-turnaround", took(last("turnaround50")), `p50, ${took(last("turnaround99"))} p99`);
     const encodes = Object.keys(CODECS).filter((codec) => Number.isFinite(last(`${codec}50`)));
     byId("v-encode").textContent = encodes.length
-      ? encodes.map((codec) => `${codec} ${took(last(`${codec}50`))} p50, ${took(last(`${codec}99`))} p99`).join(" \u00b7 ")
+      ? encodes
+          .map(
+            (codec) => `${codec} ${took(last(`${codec}50`))} p50, ${took(last(`${codec}99`))} p99`,
+          )
+          .join(" \u00b7 ")
       : "Nothing is encoded just now.";
     const reasons = byLabel(page, "rt_audio_connections_refused_total", "reason");
     show("v-refused", String(total(page, "rt_audio_connections_refused_total")));
-    byId("v-reasons").textContent = [...reasons].filter(([, count]) => count).map(([reason, count]) => `${reason} ${count}`).join(" \u00b7 ") || "None since the start.";
+    byId("v-reasons").textContent =
+      [...reasons]
+        .filter(([, count]) => count)
+        .map(([reason, count]) => `${reason} ${count}`)
+        .join(" \u00b7 ") || "None since the start.";
     show("v-lag", Number.isFinite(last("lag")) ? digits(last("lag") * 1000) : "\u2013", "ms");
     const memory = total(page, "process_resident_memory_bytes") / 2 ** 20;
-    byId("v-process").textContent = `${memory.toFixed(0)} MiB resident` + (Number.isFinite(cores) ? ` \u00b7 ${(100 * cores).toFixed(0)} % of a core` : "");
+    byId("v-process").textContent =
+      `${memory.toFixed(0)} MiB resident` +
+      (Number.isFinite(cores) ? ` \u00b7 ${(100 * cores).toFixed(0)} % of a core` : "");
     this.tallies(byLabel(page, "rt_audio_sessions_total", "outcome"));
   }
 
   tallies(outcomes) {
     const rows = [...outcomes].map(([outcome, count]) => {
       const row = document.createElement("div");
-      for (const [tag, text] of [["dt", outcome], ["dd", count.toLocaleString("en")]]) {
+      for (const [tag, text] of [
+        ["dt", outcome],
+        ["dd", count.toLocaleString("en")],
+      ]) {
         row.append(Object.assign(document.createElement(tag), { textContent: text }));
       }
       return row;
@@ -138,7 +207,12 @@ export class ServiceView {
 
   state(page) {
     const full = total(page, "rt_audio_sessions_active") >= total(page, "rt_audio_max_sessions");
-    if (total(page, "rt_audio_draining")) this.say("warn", "Draining", "The service is going away: calls may finish, newcomers are refused.");
+    if (total(page, "rt_audio_draining"))
+      this.say(
+        "warn",
+        "Draining",
+        "The service is going away: calls may finish, newcomers are refused.",
+      );
     else if (full) this.say("warn", "Full", "Newcomers are refused until a call ends.");
     else this.say("live", "Taking calls", "");
   }

@@ -147,3 +147,9 @@ def test_a_module_says_what_it_is_for_and_is_short(name: str) -> None:
     text = (CONSOLE / name).read_text("utf-8")
     assert text.startswith("/**")
     assert text.count("\n") <= 300
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith(".wav")])
+def test_no_line_is_longer_than_those_of_the_python_files(name: str) -> None:
+    lines = (CONSOLE / name).read_text("utf-8").splitlines()
+    assert [line for line in lines if len(line) > 100] == []

@@ -33,7 +33,7 @@ class Capture extends AudioWorkletProcessor {
   }
 
   copy(input) {
-    for (let at = 0; at < input.length; ) {
+    for (let at = 0; at < input.length;) {
       const count = Math.min(input.length - at, this.block.length - this.filled);
       this.block.set(input.subarray(at, at + count), this.filled);
       this.filled += count;

@@ -3,7 +3,7 @@
 /** Why something cannot be had here, in words for the person at the page. */
 export class AudioError extends Error {}
 
-/** AudioWorklet and the microphone exist only on pages that came over https or from this machine. */
+/** Whether AudioWorklet and the microphone exist: only on pages over https or from localhost. */
 export const secure = window.isSecureContext;
 
 const FADE_SECONDS = 0.02;
@@ -42,12 +42,20 @@ class Speaker {
     node.port.postMessage({ frames: port1 }, [port1]);
     node.port.onmessage = ({ data }) => report(data);
     node.connect(this.gain);
-    return { frames: port2, aim: (ms) => node.port.postMessage({ targetMs: ms }), stop: () => end(node) };
+    return {
+      frames: port2,
+      aim: (ms) => node.port.postMessage({ targetMs: ms }),
+      stop: () => end(node),
+    };
   }
 
-  /** Return the microphone as `frames` (a port that gets Int16Array frames), as it is: unprocessed. */
+  /** Return the unprocessed microphone; `frames` is a port that gets Int16Array frames. */
   async microphone(rate, frameSamples) {
-    const constraints = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+    const constraints = {
+      echoCancellation: false,
+      noiseSuppression: false,
+      autoGainControl: false,
+    };
     const stream = await navigator.mediaDevices.getUserMedia({ audio: constraints }).catch(explain);
     const source = new MediaStreamAudioSourceNode(this.context, { mediaStream: stream });
     const node = new AudioWorkletNode(this.context, "capture", {
@@ -78,20 +86,26 @@ function end(node) {
 
 function explain(error) {
   const words = {
-    NotAllowedError: "The browser was not allowed to use the microphone. Allow it for this page, or choose another source.",
+    NotAllowedError:
+      "The browser was not allowed to use the microphone. " +
+      "Allow it for this page, or choose another source.",
     NotFoundError: "This machine has no microphone. Choose another source.",
     NotReadableError: "Another program holds the microphone. Close it, or choose another source.",
   };
   throw new AudioError(words[error.name] ?? `The microphone cannot be used: ${error.message}`);
 }
 
-/** Return any audio file's samples (Int16Array, mono) at a rate; the browser decodes and resamples. */
+/** Return an audio file's samples (Int16Array, mono) at a rate; the browser converts them. */
 export async function decodeFile(bytes, rate) {
   const context = new OfflineAudioContext(1, 1, rate);
   const audio = await context.decodeAudioData(bytes.slice(0)).catch(() => {
-    throw new AudioError("The browser cannot decode this file as audio. Try WAV, MP3, FLAC or Ogg.");
+    throw new AudioError(
+      "The browser cannot decode this file as audio. Try WAV, MP3, FLAC or Ogg.",
+    );
   });
-  const channels = Array.from({ length: audio.numberOfChannels }, (_, at) => audio.getChannelData(at));
+  const channels = Array.from({ length: audio.numberOfChannels }, (_, at) =>
+    audio.getChannelData(at),
+  );
   const pcm = new Int16Array(audio.length);
   for (let i = 0; i < pcm.length; i++) {
     let sum = 0;

@@ -68,7 +68,7 @@ const LAWS = {
 
 const LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
-/** Return 16-bit samples with their bytes in the other order, where this machine's is big-endian. */
+/** Return 16-bit samples in little-endian order; a big-endian machine has to swap the bytes. */
 function wireOrder(pcm) {
   if (LITTLE_ENDIAN) return pcm;
   const view = new DataView(new ArrayBuffer(pcm.byteLength));

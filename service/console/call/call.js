@@ -3,7 +3,7 @@
 import { decodeFile, secure, speaker, speechFile } from "../audio/devices.js";
 import { Measured } from "./measured.js";
 
-/** A call by `settings` (of settings.js); `on` has `open()`, `closed(ending)` and `fault(error)`. */
+/** A call by the form's settings; `on` has `open()`, `closed(ending)` and `fault(error)`. */
 export class Call {
   constructor(settings, on) {
     this.settings = settings;
@@ -24,13 +24,25 @@ export class Call {
       this.mic?.stop();
       return;
     }
-    if (secure) this.player = speaker.player(rate, bufferMs, (state) => this.measured.takeBuffer(state));
+    if (secure)
+      this.player = speaker.player(rate, bufferMs, (state) => this.measured.takeBuffer(state));
     const [mic, player] = [this.mic?.frames ?? null, this.player?.frames ?? null];
     this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     this.worker.onmessage = ({ data }) => this.handle(data);
     this.worker.onerror = (event) => this.fail(event);
     const ports = [mic, player].filter(Boolean);
-    const options = { url, protocols, rate, frameMs, encoding, reply, source, samples, mic, player };
+    const options = {
+      url,
+      protocols,
+      rate,
+      frameMs,
+      encoding,
+      reply,
+      source,
+      samples,
+      mic,
+      player,
+    };
     this.worker.postMessage({ type: "open", ...options }, ports);
   }
 

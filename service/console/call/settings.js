@@ -65,7 +65,8 @@ export class Settings {
     }
     const bytes = ((rate * frameMs) / 1000) * BYTES_PER_SAMPLE[encoding];
     const limit = this.facts?.max_frame_bytes ?? Infinity;
-    const size = `${bytes.toLocaleString("en")} bytes a frame, ${+(1000 / frameMs).toFixed(1)} frames a second`;
+    const frames = +(1000 / frameMs).toFixed(1);
+    const size = `${bytes.toLocaleString("en")} bytes a frame, ${frames} frames a second`;
     this.form.querySelector("#frame-size").textContent =
       bytes > limit ? `${size}: more than the ${limit} bytes that the service takes` : size;
     this.form.querySelector("#token-note").hidden = !token || SUBPROTOCOL.test(token);
@@ -75,7 +76,8 @@ export class Settings {
   obstacle() {
     const { source, file } = this.values();
     if (source === "file" && !file) return "Choose an audio file first, or drop one onto the page.";
-    if (source === "microphone" && !secure) return "A browser gives the microphone only to pages that come over https or from localhost.";
+    if (source === "microphone" && !secure)
+      return "A browser gives the microphone only to pages that come over https or from localhost.";
     return null;
   }
 

@@ -31,7 +31,9 @@ function commandLine(values, url) {
 
 function python(values, url) {
   const { frameMs, token } = values;
-  const header = token ? ',\n        extra_headers=[("Authorization", "Bearer " + os.environ["TOKEN"])],\n    ' : "";
+  const header = token
+    ? ',\n        extra_headers=[("Authorization", "Bearer " + os.environ["TOKEN"])],\n    '
+    : "";
   const opened = token ? `\n        "${url}"` : `"${url}"`;
   return `${token ? "import os\n\n" : ""}import trio
 from trio_websocket import open_websocket_url

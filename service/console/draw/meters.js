@@ -1,4 +1,4 @@
-/** The level meters: peak and RMS of what was sent and of what came back, in dB below full scale. */
+/** The level meters: peak and RMS of both directions, in dB below full scale. */
 
 import { theme } from "./stage.js";
 
@@ -29,7 +29,11 @@ class Level {
     const weight = 1 - Math.exp(-seconds / RMS_SECONDS);
     this.square += weight * (sum / frame.length / 32768 ** 2 - this.square);
     this.rms = Math.max(FLOOR_DB, decibels(Math.sqrt(this.square)));
-    this.peak = Math.max(this.peak - FALL_DB_PER_SECOND * seconds, FLOOR_DB, decibels(most / 32768));
+    this.peak = Math.max(
+      this.peak - FALL_DB_PER_SECOND * seconds,
+      FLOOR_DB,
+      decibels(most / 32768),
+    );
     const now = performance.now();
     if (this.peak >= this.hold || now - this.heldAt > HOLD_MS) {
       this.hold = this.peak;

@@ -15,9 +15,16 @@ export class Fft {
     this.size = size;
     this.real = new Float32Array(size);
     this.imaginary = new Float32Array(size);
-    this.window = Float32Array.from({ length: size }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / size));
-    this.cosine = Float32Array.from({ length: size / 2 }, (_, i) => Math.cos((2 * Math.PI * i) / size));
-    this.sine = Float32Array.from({ length: size / 2 }, (_, i) => Math.sin((2 * Math.PI * i) / size));
+    this.window = Float32Array.from(
+      { length: size },
+      (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / size),
+    );
+    this.cosine = Float32Array.from({ length: size / 2 }, (_, i) =>
+      Math.cos((2 * Math.PI * i) / size),
+    );
+    this.sine = Float32Array.from({ length: size / 2 }, (_, i) =>
+      Math.sin((2 * Math.PI * i) / size),
+    );
     const bits = Math.log2(size);
     this.reversed = Uint32Array.from({ length: size }, (_, i) => {
       let turned = 0;
@@ -65,7 +72,9 @@ export class Spectrum {
     this.fft = new Fft(size);
     this.samples = new Float32Array(size);
     this.fresh = new Float32Array(size / 2);
-    this.powers = Object.fromEntries(Object.keys(rings).map((name) => [name, new Float32Array(size / 2)]));
+    this.powers = Object.fromEntries(
+      Object.keys(rings).map((name) => [name, new Float32Array(size / 2)]),
+    );
     this.seen = 0;
     this.updatedAt = 0;
   }

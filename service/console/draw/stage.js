@@ -6,7 +6,19 @@
  */
 
 const CALM_MS = 500;
-const COLOURS = ["ink", "muted", "grid", "panel", "well", "sent", "received", "error", "good", "warn", "bad"];
+const COLOURS = [
+  "ink",
+  "muted",
+  "grid",
+  "panel",
+  "well",
+  "sent",
+  "received",
+  "error",
+  "good",
+  "warn",
+  "bad",
+];
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const dark = matchMedia("(prefers-color-scheme: dark)");

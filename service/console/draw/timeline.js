@@ -10,7 +10,8 @@ const MARK_PIXELS = 14;
  * `seconds`: how far back. `log`: a logarithmic axis from `low` to `high`; else it is linear from
  * `low` and grows beyond `high` as needed. `format(value)`: an axis label.
  * `lines()`: [{ series, colour, dots, dashed, filled, width }], colours by the theme's names;
- * `levels()`: [{ value, label, colour, dashed }]; `marks`: a Series whose values index `markColours`.
+ * `levels()`: [{ value, label, colour, dashed }]; `marks`: a Series of
+ * which `markColours` has the colour of each value.
  */
 export class Timeline {
   constructor(options) {
@@ -23,7 +24,8 @@ export class Timeline {
     const since = now - this.seconds;
     this.fit(since);
     const plot = height - MARGIN.top - MARGIN.bottom;
-    const x = (time) => MARGIN.left + ((width - MARGIN.left - MARGIN.right) * (time - since)) / this.seconds;
+    const x = (time) =>
+      MARGIN.left + ((width - MARGIN.left - MARGIN.right) * (time - since)) / this.seconds;
     const y = (value) => MARGIN.top + plot * (1 - this.share(value));
     this.axis(context, width, y);
     this.timeAxis(context, width, height);
@@ -54,7 +56,9 @@ export class Timeline {
 
   share(value) {
     const { low, high, top } = this;
-    const share = this.log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (top - low);
+    const share = this.log
+      ? Math.log(value / low) / Math.log(high / low)
+      : (value - low) / (top - low);
     return Math.max(0, Math.min(1, share));
   }
 
@@ -101,7 +105,7 @@ export class Timeline {
   }
 }
 
-/** Return a number not below `value` of which a quarter is short: 1, 2, 4 or 8 times a power of ten. */
+/** Return the next 1, 2, 4 or 8 times a power of ten from `value` up: its quarter is short. */
 function rounded(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return power * [1, 2, 4, 8, 10].find((each) => each * power >= value);

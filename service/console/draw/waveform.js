@@ -69,7 +69,7 @@ export class Waveform {
     });
   }
 
-  /** Return the start of the newest whole span that begins where the sent signal rises through 0. */
+  /** Return the start of the newest whole span that begins where the sent signal rises. */
   triggered(edge, span) {
     const { sent } = this.rings;
     const newest = Math.floor(edge - span);
@@ -81,7 +81,7 @@ export class Waveform {
     return newest;
   }
 
-  /** Return a power of two that makes the largest error in view fill the lane, and seldom changes. */
+  /** Return a power of two with which the largest error fits the lane; it seldom changes. */
   errorGain(from, span) {
     const peak = extreme(this.rings.error, from, from + span);
     if (peak === 0) return this.gain;
@@ -110,7 +110,10 @@ function grid(context, width, top, height) {
 function extreme(ring, from, to) {
   let peak = 0;
   const bins = ring.low.length;
-  const first = Math.max(Math.ceil(ring.oldest / ring.binSamples), Math.floor(from / ring.binSamples));
+  const first = Math.max(
+    Math.ceil(ring.oldest / ring.binSamples),
+    Math.floor(from / ring.binSamples),
+  );
   for (let bin = first; bin * ring.binSamples < Math.min(to, ring.total); bin++) {
     peak = Math.max(peak, ring.high[bin % bins], -ring.low[bin % bins]);
   }
@@ -130,7 +133,7 @@ function label(context, text, colour, x, y, align = "left") {
   context.fillText(text, x, y);
 }
 
-/** Draw a line where there are few samples for a pixel, their extremes where many, bins where most. */
+/** Draw a line for few samples a pixel, their extremes for many, bins for most. */
 function trace(context, ring, from, span, box) {
   const perPixel = span / box.width;
   if (perPixel < 2) line(context, ring, from, span, box);
