@@ -90,9 +90,9 @@ export class CallView {
   /** Show a call that begins now. */
   begin(call) {
     const { measured, settings } = call;
+    if (measured !== this.measured) this.began = seconds();
     this.measured = measured;
     this.meters = measured.meters;
-    this.began = seconds();
     this.stoppedAt = null;
     this.targetMs = settings.bufferMs;
     this.waveform.attach(measured.rings, (settings.rate * settings.frameMs) / 1000);

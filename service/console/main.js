@@ -1,9 +1,8 @@
 /** The console: wires the form, the call, the pictures and the tabs together. */
 
-import { AudioError, secure, speaker } from "./audio/devices.js";
+import { secure, speaker } from "./audio/devices.js";
 import { CallView } from "./call-view.js";
-import { Call } from "./call/call.js";
-import { explainEnding, explainRefusal } from "./call/endings.js";
+import { Caller } from "./call/caller.js";
 import { request, Settings } from "./call/settings.js";
 import { snippets } from "./call/snippets.js";
 import { byId, show } from "./page.js";
@@ -11,104 +10,52 @@ import { askServer, audioUrl } from "./server.js";
 import { ServiceView } from "./service-view.js";
 import { Tabs } from "./tabs.js";
 
-const GOODBYE_MS = 1000;
+const CLEAR =
+  "Nothing is played: a browser plays live audio only on pages that come over https " +
+  "or from localhost.";
 
 const form = byId("settings");
 const view = new CallView(Number(form.buffer.value));
 const service = new ServiceView();
 const settings = new Settings(form, () => {
   describe();
-  if (call) connect();
+  if (caller.busy) connect();
+});
+const caller = new Caller({
+  say,
+  open(call) {
+    mute(false);
+    view.begin(call);
+  },
+  started({ codec }) {
+    show("codec", codec);
+  },
+  over: () => view.finish(),
 });
 
-let call = null;
-let turn = 0; // counts connects and hang-ups, so that a slow one notices that it is outdated
-
 /** Say where the call stands; `state` is one of the style sheet's. */
-function say(state, title, what = "", todo = "") {
+function say(state, { title, what = "", todo = "" }) {
   byId("state").dataset.state = state;
   byId("state-title").textContent = title;
-  byId("state-what").textContent = what;
+  byId("state-what").textContent = what || (state === "live" && !secure ? CLEAR : "");
   byId("state-todo").textContent = todo;
-  const live = state === "live" || state === "connecting";
-  byId("connect").textContent = live ? "Disconnect" : "Connect";
-  byId("connect").dataset.live = live;
-  byId("mute").disabled = state !== "live";
+  byId("connect").textContent = caller.busy ? "Disconnect" : "Connect";
+  byId("connect").dataset.live = caller.busy;
+  byId("mute").disabled = !caller.call;
 }
 
 async function connect() {
-  const mine = ++turn;
-  if (call) await leave();
-  if (mine !== turn) return;
   const obstacle = settings.obstacle();
-  if (obstacle) {
-    say("warn", "Not connected", obstacle);
+  if (!obstacle) {
+    caller.connect(settings.values());
     return;
   }
-  const values = settings.values();
-  say("connecting", "Connecting\u2026");
-  const codec = settings.codecInUse;
-  const mineOnly = (act) => (detail) => mine === turn && act(detail);
-  call = new Call(values, {
-    open: mineOnly(() => opened(codec)),
-    closed: mineOnly((ending) => closed(ending, values.token, mine)),
-    fault: mineOnly((error) => failed(error, mine)),
-  });
-  const [query, protocols] = request(values);
-  await call.start(audioUrl(query), protocols).catch(mineOnly((error) => failed(error, mine)));
-}
-
-/** Hang up politely, and wait for the call's end for a moment. */
-async function leave() {
-  const former = call;
-  call = null;
-  former.close();
-  await Promise.race([former.done, new Promise((resolve) => setTimeout(resolve, GOODBYE_MS))]);
-  former.release();
-}
-
-function opened(codec) {
-  mute(false);
-  show("codec", codec);
-  view.begin(call);
-  say(
-    "live",
-    "Connected",
-    secure
-      ? ""
-      : "Nothing is played: a browser plays live audio only on pages that come over https " +
-          "or from localhost.",
-  );
-}
-
-async function closed(ending, token, mine) {
-  call = null;
-  view.finish();
-  if (ending.opened || ending.hungUp) {
-    const known = ending.opened ? ending : { code: 1000, reason: "" };
-    const { title, what, todo } = explainEnding(known);
-    say({ 1000: "idle", 1001: "warn" }[known.code] ?? "bad", title, what, todo);
-    return;
-  }
-  const { title, what, todo } = explainRefusal(await askServer(token));
-  if (mine === turn) say("bad", title, what, todo);
-}
-
-/** Say why a call could not even be tried: the audio, or a file of this page that did not come. */
-async function failed(error, mine) {
-  call?.release();
-  call = null;
-  view.finish();
-  const gone = !(error instanceof AudioError) && (await askServer("")) === null;
-  if (mine !== turn) return;
-  const { title, what, todo } = gone
-    ? explainRefusal(null)
-    : { title: "Not connected", what: error.message };
-  say("bad", title, what, todo);
+  await caller.hangUp();
+  say("warn", { title: "Not connected", what: obstacle });
 }
 
 function mute(on) {
-  call?.mute(on);
+  caller.call?.mute(on);
   byId("mute").setAttribute("aria-pressed", on);
   byId("mute").textContent = on ? "Muted" : "Mute";
 }
@@ -176,7 +123,7 @@ function acceptDrops() {
 }
 
 byId("connect").addEventListener("click", () => {
-  if (call) call.close();
+  if (caller.busy) caller.hangUp();
   else connect();
 });
 byId("mute").addEventListener("click", () =>
@@ -191,7 +138,7 @@ form.buffer.addEventListener("input", () => {
   const target = Number(form.buffer.value);
   byId("buffer-target").textContent = `${target} ms`;
   view.targetMs = target;
-  call?.aim(target);
+  caller.call?.aim(target);
 });
 
 const views = new Tabs(byId("views"), (tab) => {

@@ -33,8 +33,7 @@ export class Readouts {
     show("snr", value, unit, measured.same && measured.frames ? "good" : "");
     show("frames", measured.frames.toLocaleString("en"));
     show("gaps", String(measured.gaps), "", measured.gaps ? "warn" : "");
-    const lost = measured.lost + measured.heldBack;
-    show("lost", String(lost), "", lost ? "bad" : "");
+    show("lost", String(measured.lost), "", measured.lost ? "bad" : "");
     const depth = measured.depth.last;
     byId("depth").textContent = Number.isFinite(depth) ? `${depth.toFixed(0)} ms` : "\u2013";
     if (began !== null) show("clock", clock(seconds() - began));

@@ -1,5 +1,6 @@
 /** What the service says about itself to this page. */
 
+const ANSWER_MS = 3000; // a service that answers later is as good as gone
 const PAGE = new URL("./", location.href);
 
 /** Return the address of /ws/audio for a query, on the page's own origin. */
@@ -16,7 +17,11 @@ export async function askServer(token) {
   url.searchParams.set("origin", location.origin);
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   try {
-    const answer = await fetch(url, { headers, cache: "no-store" });
+    const answer = await fetch(url, {
+      headers,
+      cache: "no-store",
+      signal: AbortSignal.timeout(ANSWER_MS),
+    });
     return answer.ok ? await answer.json() : null;
   } catch {
     return null;
@@ -25,7 +30,10 @@ export async function askServer(token) {
 
 /** Return the text of /metrics; raises where there is none. */
 export async function fetchMetrics() {
-  const answer = await fetch(new URL("metrics", PAGE), { cache: "no-store" });
+  const answer = await fetch(new URL("metrics", PAGE), {
+    cache: "no-store",
+    signal: AbortSignal.timeout(ANSWER_MS),
+  });
   if (!answer.ok) throw new Error(`/metrics answered ${answer.status}`);
   return answer.text();
 }

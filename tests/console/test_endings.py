@@ -16,6 +16,7 @@ from tests.console.browsing import (
     disconnect,
     needs_chromium,
     says,
+    wait_for_frames,
 )
 from tests.test_cli import Served, serving
 
@@ -42,18 +43,72 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
 
 
-def test_a_drain_is_told_and_then_that_nobody_answers(browser: Browser) -> None:
+def test_a_service_that_stops_answering_is_told_within_a_second(browser: Browser) -> None:
     with serving() as served, browsing(browser, address(served)) as (page, _):
         connect(page)
+        page.evaluate(_NOTE_FIRST_SILENCE)
+        stopped_at = page.evaluate("performance.now()")
+        served.process.send_signal(signal.SIGSTOP)
+        says(page, "No reply for 1 s", "frames wait for a reply")
+        told_at = page.evaluate("silentAt")
+        assert told_at - stopped_at < 1000
+        assert page.locator("#lost").inner_text() == "0"
+        served.process.send_signal(signal.SIGCONT)
+        says(page, "Connected")
+        disconnect(page)
+        assert page.locator("#lost").inner_text() == "0"
+
+
+_NOTE_FIRST_SILENCE = """new MutationObserver((_, observer) => {
+  if (!document.querySelector("#state-title").textContent.startsWith("No reply")) return;
+  window.silentAt = performance.now();
+  observer.disconnect();
+}).observe(document.querySelector("#state"), { childList: true, subtree: true })"""
+
+
+def test_lost_frames_are_those_sent_without_a_reply(browser: Browser) -> None:
+    with serving() as served, browsing(browser, address(served)) as (page, _):
+        connect(page)
+        served.process.send_signal(signal.SIGSTOP)
+        says(page, "No reply for 1 s")
+        waiting = int(page.locator("#state-what").inner_text().split("; ")[1].split()[0])
+        page.get_by_role("button", name="Disconnect").click()
+        says(page, "Disconnected")  # though the service answers no close frame
+        lost = int(page.locator("#lost").inner_text())
+        assert waiting <= lost <= waiting + 100  # what was sent until the click
+
+
+def test_a_call_goes_on_with_the_next_instance_after_1001(browser: Browser) -> None:
+    with serving() as served, browsing(browser, address(served)) as (page, _):
+        connect(page)
+        before = int(page.evaluate(_FRAMES))
         served.process.send_signal(signal.SIGTERM)
         page.get_by_role("tab", name="Service").click()
         expect(page.locator("#service-state")).to_contain_text("Draining")
         page.get_by_role("tab", name="Call").click()
         served.process.send_signal(signal.SIGINT)
-        says(page, "Closed with 1001", "The service is going away", "Connect again")
+        says(page, "Reconnecting", "Closed with 1001", "The service is going away", "Try ")
         assert served.status() == 1
+        with serving(port=served.port) as next_instance:
+            says(page, "Connected", "Reconnected after", "Frames lost so far")
+            wait_for_frames(page, before + 30)
+            started = next_instance.logged("session_started")
+            assert started["reply"] == "ulaw"
+            disconnect(page)
+
+
+def test_hanging_up_ends_the_reconnecting(browser: Browser) -> None:
+    with serving() as served, browsing(browser, address(served)) as (page, _):
+        connect(page)
+        served.process.kill()
+        says(page, "Reconnecting", "Closed with 1006")
+        page.get_by_role("button", name="Disconnect").click()
+        says(page, "Disconnected", "You hung up")
         page.get_by_role("button", name="Connect").click()
         says(page, "Not connected", "The service does not answer")
+
+
+_FRAMES = "document.querySelector('#readouts').dataset.frames"
 
 
 def test_a_refused_token_is_told_and_a_known_one_admits(browser: Browser, strict: Served) -> None:

@@ -125,6 +125,21 @@ def test_the_jitter_buffer_cuts_back_a_burst_and_drifts_to_its_target(page: Page
     assert after_drift == pytest.approx(60, abs=3)
 
 
+def test_waits_grow_with_full_jitter_until_the_patience_is_over(page: Page) -> None:
+    bounds, asked, afresh, late = run(page, "call/backoff.js", """
+        let now = 0;
+        const backoff = new m.Backoff(() => now, () => 1);
+        const bounds = [1, 2, 3, 4, 5, 6, 7].map(() => backoff.afterFailure(0, 0));
+        const asked = new m.Backoff(() => now, () => 0.5).afterFailure(2, 0);
+        now = 29;
+        const afresh = backoff.afterFailure(0, 1);
+        now = 58.9;
+        return [bounds, asked, afresh, backoff.afterFailure(0, 1)];""")  # fmt: skip
+    assert bounds == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 5, 5])
+    assert (asked, afresh) == pytest.approx((2.1, 0.2))
+    assert late is None  # 0.4 s more would be beyond 30 s without a reply
+
+
 def test_the_spectrum_of_a_full_scale_sine_is_0_db(page: Page) -> None:
     power = np.array(run(page, "draw/spectrum.js", """
         const power = new Float32Array(512);

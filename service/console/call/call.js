@@ -1,16 +1,32 @@
-/** One call as the page sees it: its worker, its audio nodes, and what has been measured so far. */
+/** One connection as the page sees it: its worker, its audio nodes, and how it ended. */
 
 import { decodeFile, secure, speaker, speechFile } from "../audio/devices.js";
-import { Measured } from "./measured.js";
 
-/** A call by the form's settings; `on` has `open()`, `closed(ending)` and `fault(error)`. */
 export class Call {
-  constructor(settings, on) {
+  /**
+   * A call by the form's settings, which adds to `measured`.
+   *
+   * `on` has `open()`, `started({ id, codec })` and `silence({ seconds, waiting })`.
+   */
+  constructor(settings, measured, on) {
     this.settings = settings;
+    this.measured = measured;
     this.on = on;
-    this.measured = new Measured(settings.rate);
-    this.over = this.hungUp = false;
-    this.done = new Promise((resolve) => (this.released = resolve));
+    this.over = false;
+    this.ending = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
+  }
+
+  /** Carry the call to its end, and return the ending; raises what keeps it from beginning. */
+  async run(url, protocols) {
+    this.start(url, protocols).catch(this.reject);
+    try {
+      return await this.ending;
+    } finally {
+      this.over = true;
+      this.mic?.stop();
+      this.player?.stop();
+      this.worker?.terminate();
+    }
   }
 
   /** Get the source ready and connect; raises AudioError where that cannot be done. */
@@ -19,31 +35,23 @@ export class Call {
     const samples = await this.samples();
     if (secure) await speaker.ready();
     if (this.over) return;
-    if (source === "microphone") this.mic = await speaker.microphone(rate, (rate * frameMs) / 1000);
+    const mic =
+      source === "microphone" ? await speaker.microphone(rate, (rate * frameMs) / 1000) : null;
     if (this.over) {
-      this.mic?.stop();
+      mic?.stop();
       return;
     }
-    if (secure)
-      this.player = speaker.player(rate, bufferMs, (state) => this.measured.takeBuffer(state));
-    const [mic, player] = [this.mic?.frames ?? null, this.player?.frames ?? null];
+    this.mic = mic;
+    if (secure) this.player = speaker.player(rate, bufferMs, (state) => this.buffered(state));
+    const ports = { mic: mic?.frames ?? null, player: this.player?.frames ?? null };
     this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     this.worker.onmessage = ({ data }) => this.handle(data);
-    this.worker.onerror = (event) => this.fail(event);
-    const ports = [mic, player].filter(Boolean);
-    const options = {
-      url,
-      protocols,
-      rate,
-      frameMs,
-      encoding,
-      reply,
-      source,
-      samples,
-      mic,
-      player,
-    };
-    this.worker.postMessage({ type: "open", ...options }, ports);
+    this.worker.onerror = ({ message }) =>
+      this.reject(new Error(message ?? "The call's worker could not be loaded."));
+    this.worker.postMessage(
+      { type: "open", url, protocols, rate, frameMs, encoding, reply, source, samples, ...ports },
+      Object.values(ports).filter(Boolean),
+    );
   }
 
   async samples() {
@@ -53,21 +61,19 @@ export class Call {
   }
 
   handle(message) {
+    if (this.over) return;
     if (message.type === "frame") this.measured.take(message);
     else if (message.type === "open") this.on.open();
-    else this.ended(message);
+    else if (message.type === "started") this.on.started(message);
+    else if (message.type === "silence") this.on.silence(message);
+    else {
+      this.measured.lose(message.lost);
+      this.resolve(message);
+    }
   }
 
-  ended(ending) {
-    if (this.over) return;
-    this.measured.lose(ending.lost);
-    this.release();
-    this.on.closed({ ...ending, hungUp: this.hungUp });
-  }
-
-  fail(event) {
-    this.release();
-    this.on.fault(new Error(event.message ?? "the call's worker could not be loaded"));
+  buffered(state) {
+    if (!this.over) this.measured.takeBuffer(state);
   }
 
   mute(on) {
@@ -78,19 +84,9 @@ export class Call {
     this.player?.aim(bufferMs);
   }
 
-  /** Say goodbye; `closed` follows, and `done` is fulfilled. */
+  /** Say goodbye; the ending follows. */
   close() {
-    this.hungUp = true;
     if (this.worker) this.worker.postMessage({ type: "close" });
-    else this.ended({ code: 1000, reason: "", opened: false, lost: 0 });
-  }
-
-  /** Let go of everything, and hear no more of it. */
-  release() {
-    this.over = true;
-    this.mic?.stop();
-    this.player?.stop();
-    this.worker?.terminate();
-    this.released();
+    else this.resolve({ code: 1000, reason: "", opened: false, unanswered: false, lost: 0 });
   }
 }

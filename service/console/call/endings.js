@@ -1,5 +1,9 @@
 /** How a call ends, in plain words: what happened, and what to do about it. */
 
+const LOOK =
+  "Look whether the service still runs (/health), and at the network and proxies in between; " +
+  "then connect again.";
+
 const BY_CODE = {
   1000: ["You hung up.", "Nothing to do. Connect to begin another call."],
   1001: [
@@ -14,11 +18,7 @@ const BY_CODE = {
     "The service was sent text, or half a 16-bit sample.",
     "What is sent has to be binary, and in PCM16 an even number of bytes.",
   ],
-  1006: [
-    "The connection was lost without a close frame.",
-    "Look whether the service still runs (/health), and at the network and proxies in between; " +
-      "then connect again.",
-  ],
+  1006: ["The connection was lost without a close frame.", LOOK],
   1007: ["The service was sent text that is not UTF-8.", "What is sent has to be binary."],
   1008: [
     "The service heard no audio for its idle time.",
@@ -55,7 +55,10 @@ const BY_REFUSAL = {
 };
 
 /** Return { title, what, todo } for a call that was connected and has ended. */
-export function explainEnding({ code, reason }) {
+export function explainEnding({ code, reason, unanswered }) {
+  if (unanswered) {
+    return { title: "No reply for 10 s", what: "The service stopped answering.", todo: LOOK };
+  }
   const [what, todo] = BY_CODE[code] ?? [
     "The call was closed with a code that this page does not know.",
     "Look at the service's log for session_ended.",

@@ -24,7 +24,7 @@ export class Measured {
     this.frameMarks = new Series(256);
     this.depthMarks = new Series(256);
     this.meters = new Meters();
-    Object.assign(this, { frames: 0, gaps: 0, lost: 0, heldBack: 0, inFlight: 0 });
+    Object.assign(this, { frames: 0, gaps: 0, lost: 0 });
     Object.assign(this, { signal: 0, noise: 0, same: true, underruns: 0 });
   }
 
@@ -33,7 +33,7 @@ export class Measured {
     return this.signal === 0 ? NaN : 10 * Math.log10(this.signal / this.noise);
   }
 
-  take({ sent, received, rtt, gap, signal, noise, same, heldBack, inFlight }) {
+  take({ sent, received, rtt, gap, signal, noise, same }) {
     const now = seconds();
     const error = Int32Array.from(sent, (sample, at) => received[at] - sample);
     this.rings.sent.write(sent);
@@ -49,7 +49,6 @@ export class Measured {
     this.signal += signal;
     this.noise += noise;
     this.same &&= same;
-    Object.assign(this, { heldBack, inFlight });
   }
 
   takeBuffer({ depthMs, underruns }) {
@@ -59,8 +58,10 @@ export class Measured {
     this.underruns = underruns;
   }
 
+  /** Count frames that were sent and got no reply. */
   lose(frames) {
-    this.lost = frames;
+    this.lost += frames;
+    this.roundTrip.add(seconds(), NaN); // no line across the time without a connection
     if (frames) this.frameMarks.add(seconds(), MARKS.lost);
   }
 }

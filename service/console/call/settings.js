@@ -95,11 +95,6 @@ export class Settings {
       bufferMs: Number(buffer.value),
     };
   }
-
-  /** The codec that a call with these settings gets: the one asked for, else the service's best. */
-  get codecInUse() {
-    return this.form.codec.value || (this.facts?.best_codec ?? "");
-  }
 }
 
 /** Return the query and the subprotocols with which a call by these settings is opened. */

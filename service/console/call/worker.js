@@ -1,16 +1,21 @@
 /**
- * One call, off the page's thread, so that drawing delays no frame and no measurement.
+ * The WebSocket of one call, off the page's thread, so that drawing delays no frame.
  *
- * It paces or passes on the frames, encodes, sends, and matches each reply with its frame: replies
- * come one for one and in order, so the n-th reply is the n-th frame's. What it measures it posts
- * to the page; the audio that came back goes straight to the player.
+ * It paces or passes on the frames, encodes them, sends them, and matches each reply with its
+ * frame. Binary messages are the replies: they come one for one and in order, so the n-th reply
+ * is the n-th frame's. Text messages are events. It posts to the page what it measures, and the
+ * audio that came back straight to the player.
  */
 
 import { decode, encode } from "../audio/g711.js";
 import { makeSource } from "../audio/sources.js";
 
-const LATE_SECONDS = 1; // a pacer that was stopped for longer than this (sleep) does not catch up
-const IN_FLIGHT_SECONDS = 10; // frames beyond are not sent: the service does not answer
+const LATE_MS = 1000; // a pacer that was stopped for longer than this (sleep) does not catch up
+const OPEN_MS = 10_000; // the service has this long to answer the upgrade
+const REPLY_MS = 10_000; // a frame without a reply for this long ends the call as lost
+const SILENCE_MS = 700; // the page is told of a longer silence, and of its end
+const WATCH_MS = 100;
+const GOODBYE_MS = 1000; // the service has this long to answer a close frame
 
 let link = null;
 
@@ -20,13 +25,15 @@ class Link {
     this.frameSamples = (rate * frameMs) / 1000;
     this.muted = false;
     this.inFlight = [];
-    this.heldBack = 0;
     this.lastReplyAt = 0;
-    this.opened = false;
+    this.opened = this.silent = this.over = false;
+    this.began = performance.now();
+    this.watch = setInterval(() => this.look(), WATCH_MS);
     this.socket = new WebSocket(url, protocols);
     this.socket.binaryType = "arraybuffer";
     this.socket.onopen = () => this.begin(source, samples, mic);
-    this.socket.onmessage = ({ data }) => this.receive(data);
+    this.socket.onmessage = ({ data }) =>
+      typeof data === "string" ? this.note(JSON.parse(data)) : this.receive(data);
     this.socket.onclose = ({ code, reason }) => this.end(code, reason);
   }
 
@@ -51,7 +58,7 @@ class Link {
     let due = this.began;
     const tick = () => {
       const now = performance.now();
-      if (now - due > 1000 * LATE_SECONDS) due = now;
+      if (now - due > LATE_MS) due = now;
       for (; due <= now; due += this.frameMs) this.send(next());
       this.timer = setTimeout(tick, due - performance.now());
     };
@@ -60,14 +67,15 @@ class Link {
 
   send(pcm) {
     if (this.socket.readyState !== WebSocket.OPEN) return;
-    if (this.inFlight.length * this.frameMs > 1000 * IN_FLIGHT_SECONDS) {
-      this.heldBack++;
-      return;
-    }
     if (this.muted) pcm.fill(0);
     const payload = encode(pcm, this.encoding);
     this.inFlight.push({ pcm, payload, at: performance.now() });
     this.socket.send(payload);
+  }
+
+  /** Pass on an event of the service; a later version may send others than this page knows. */
+  note(event) {
+    if (event.type === "started") postMessage(event);
   }
 
   receive(message) {
@@ -76,19 +84,53 @@ class Link {
     const received = decode(message, this.reply);
     const gap = this.lastReplyAt > 0 && now - this.lastReplyAt > 2 * this.frameMs;
     this.lastReplyAt = now;
+    if (this.silent) this.tell(0);
     const [signal, noise] = energies(pcm, received);
     const same = this.encoding === this.reply && sameBytes(payload, message);
     this.player?.postMessage(received);
-    const { heldBack } = this;
-    const inFlight = this.inFlight.length;
-    const measured = { rtt: now - at, gap, signal, noise, same, heldBack, inFlight };
+    const measured = { rtt: now - at, gap, signal, noise, same };
     postMessage({ type: "frame", sent: pcm, received, ...measured }, [pcm.buffer, received.buffer]);
   }
 
-  end(code, reason) {
+  /** Look whether the service still answers: the upgrade first, then the frames. */
+  look() {
+    const now = performance.now();
+    if (!this.opened) {
+      if (now - this.began > OPEN_MS) this.giveUp();
+      return;
+    }
+    const [oldest] = this.inFlight;
+    if (!oldest) return;
+    const silence = now - Math.max(oldest.at, this.lastReplyAt);
+    if (silence > SILENCE_MS) this.tell(silence);
+    if (now - oldest.at > REPLY_MS) this.giveUp();
+  }
+
+  /** Tell the page for how long there has been no reply; 0 when there is one again. */
+  tell(silence) {
+    this.silent = silence > 0;
+    postMessage({ type: "silence", seconds: silence / 1000, waiting: this.inFlight.length });
+  }
+
+  /** End as lost, without waiting for a close frame from a service that does not answer. */
+  giveUp() {
+    this.socket.close();
+    this.end(1006, "", true);
+  }
+
+  /** Close the call; a service that does not answer the close frame holds up nobody. */
+  hangUp() {
+    this.socket.close(1000);
+    setTimeout(() => this.end(1000, ""), GOODBYE_MS);
+  }
+
+  end(code, reason, unanswered = false) {
+    if (this.over) return;
+    this.over = true;
+    clearInterval(this.watch);
     clearTimeout(this.timer);
     const { opened, inFlight } = this;
-    postMessage({ type: "closed", code, reason, opened, lost: inFlight.length });
+    postMessage({ type: "closed", code, reason, opened, unanswered, lost: inFlight.length });
   }
 }
 
@@ -113,5 +155,5 @@ function sameBytes(payload, message) {
 onmessage = ({ data }) => {
   if (data.type === "open") link = new Link(data);
   else if (data.type === "mute") link.muted = data.on;
-  else if (data.type === "close") link.socket.close(1000);
+  else if (data.type === "close") link.hangUp();
 };

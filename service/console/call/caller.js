@@ -1,0 +1,162 @@
+/** Keeps a call on the line: connects, reconnects after a loss, and hangs up when told to. */
+
+import { AudioError } from "../audio/devices.js";
+import { askServer, audioUrl } from "../server.js";
+import { Backoff } from "./backoff.js";
+import { Call } from "./call.js";
+import { explainEnding, explainRefusal } from "./endings.js";
+import { Measured, seconds } from "./measured.js";
+import { request } from "./settings.js";
+
+/** The close codes after which another try helps, as in service/client/stream.py. */
+const RECONNECT_CODES = [1001, 1006, 1012, 1013];
+/** A further try does not help against these; the person has to change something. */
+const FINAL_REFUSALS = ["unauthorized", "origin"];
+const STATES = { 1000: "idle", 1001: "warn" };
+
+const HUNG_UP = "hung up";
+const REPLACED = "replaced";
+
+/** Return after so many seconds, or as soon as `signal` is aborted. */
+function pause(wait, signal) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, 1000 * wait);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+export class Caller {
+  /**
+   * `on.say(state, { title, what, todo })` tells the person where the call stands, `on.open(call)`
+   * that it is connected, `on.started({ id, codec })` what the service says of it, and `on.over()`
+   * that nothing more comes.
+   */
+  constructor(on) {
+    this.on = on;
+    this.call = null; // once it is connected
+    this.turn = null; // the AbortController of what goes on now
+    this.over = Promise.resolve();
+  }
+
+  /** Whether a call is on the line, or tries to be. */
+  get busy() {
+    return this.turn !== null;
+  }
+
+  /** Begin a call with these settings; one on the line ends first. */
+  async connect(settings) {
+    this.turn?.abort(REPLACED);
+    const turn = (this.turn = new AbortController());
+    this.on.say("connecting", { title: "Connecting\u2026" });
+    await this.over;
+    this.over = this.carry(settings, turn.signal).finally(() => {
+      if (this.turn === turn) this.turn = null;
+    });
+  }
+
+  /** End what goes on, and return when it is over. */
+  async hangUp() {
+    this.turn?.abort(HUNG_UP);
+    await this.over;
+  }
+
+  /** Carry a call, over as many connections as it takes, and say how it ended. */
+  async carry(settings, signal) {
+    const measured = new Measured(settings.rate);
+    const backoff = new Backoff();
+    let lostAt = null;
+    let lost = ""; // how the last call ended that was connected
+    for (let tries = 1; !signal.aborted; tries++) {
+      const ending = await this.attempt(settings, measured, lostAt, signal);
+      if (signal.aborted) break;
+      if (ending.opened) {
+        lostAt = seconds();
+        tries = 1;
+      }
+      const { words, state, atLeast } = await judge(ending, settings.token, lostAt !== null);
+      if (signal.aborted) break;
+      if (ending.opened) lost = `${words.title}. ${words.what}`;
+      const wait = atLeast === null ? null : backoff.afterFailure(atLeast, measured.frames);
+      if (wait === null) {
+        this.finish(state, words);
+        return;
+      }
+      const reason = ending.opened ? "" : `${words.what} `;
+      const todo = `${reason}Try ${tries} in ${wait.toFixed(1)} s.`;
+      this.on.say("warn", { title: "Reconnecting", what: lost, todo });
+      await pause(wait, signal);
+    }
+    if (signal.reason === HUNG_UP) this.finish("idle", explainEnding({ code: 1000, reason: "" }));
+    else this.on.over();
+  }
+
+  finish(state, words) {
+    this.turn = null;
+    this.on.over();
+    this.on.say(state, words);
+  }
+
+  /** Return how one connection ended, or `{ error }` where it could not even be tried. */
+  async attempt(settings, measured, lostAt, signal) {
+    const lost = measured.lost;
+    const live = { title: "Connected" };
+    const call = new Call(settings, measured, {
+      open: () => {
+        this.call = call;
+        if (lostAt !== null) {
+          const gone = (seconds() - lostAt).toFixed(1);
+          live.what = `Reconnected after ${gone} s. Frames lost so far: ${lost}.`;
+        }
+        this.on.open(call);
+        this.on.say("live", live);
+      },
+      started: (event) => this.on.started(event),
+      silence: (silence) => {
+        if (signal.aborted) return;
+        if (silence.seconds) this.on.say("warn", silent(silence));
+        else this.on.say("live", live);
+      },
+    });
+    const close = () => call.close();
+    signal.addEventListener("abort", close);
+    const [query, protocols] = request(settings);
+    try {
+      return await call.run(audioUrl(`${query}&events=json`), protocols);
+    } catch (error) {
+      return { opened: false, error };
+    } finally {
+      signal.removeEventListener("abort", close);
+      this.call = null;
+    }
+  }
+}
+
+function silent({ seconds: passed, waiting }) {
+  return {
+    title: `No reply for ${Math.round(passed)} s`,
+    what: `The service does not answer; ${waiting} frames wait for a reply.`,
+    todo: "After 10 s this page connects anew.",
+  };
+}
+
+/** Return how to say an ending, and the least wait before another try; null if none would help. */
+async function judge(ending, token, reconnecting) {
+  if (ending.error instanceof AudioError) return broken(ending.error);
+  if (ending.opened) {
+    const atLeast = RECONNECT_CODES.includes(ending.code) ? 0 : null;
+    return { words: explainEnding(ending), state: STATES[ending.code] ?? "bad", atLeast };
+  }
+  // A browser does not tell a page why an upgrade failed, nor why a worker could not be loaded.
+  const facts = await askServer(token);
+  if (ending.error && facts !== null) return broken(ending.error);
+  const final = !reconnecting || FINAL_REFUSALS.includes(facts?.refusal);
+  const atLeast = final ? null : (facts?.retry_after ?? 0);
+  return { words: explainRefusal(facts), state: "bad", atLeast };
+}
+
+function broken(error) {
+  return { words: { title: "Not connected", what: error.message }, state: "bad", atLeast: null };
+}
