@@ -68,13 +68,18 @@ def console(settings: Settings, roster: Roster, access: Access) -> Blueprint:
 
         A browser keeps from its page why an upgrade was refused, so it is told here.
         """
+        refusal = _refusal(access, roster)
         response = jsonify(
             version=__version__,
             codecs={name: name in codec.available() for name in codec.ORDER},
             best_codec=codec.resolve(None, settings.codec_order),
             max_frame_bytes=settings.max_frame_bytes,
             token_needed=settings.tokens_file is not None,
-            refusal=_refusal(access, roster),
+            refusal=refusal,
+            # An upgrade's 503 has it as a header, which a browser keeps from its page too.
+            retry_after=admission.RETRY_AFTER_SECONDS
+            if refusal in ("at_capacity", "draining")
+            else None,
         )
         response.headers["Cache-Control"] = "no-store"
         return response

@@ -105,6 +105,7 @@ async def test_the_page_is_told_what_it_can_choose() -> None:
         "max_frame_bytes": 64,
         "token_needed": False,
         "refusal": None,
+        "retry_after": None,
     }
 
 
@@ -122,6 +123,7 @@ async def test_the_page_is_told_why_an_upgrade_would_be_refused(tmp_path: Path) 
         assert (await facts(house, **known))["refusal"] == "at_capacity"
     house.roster.accepting = False
     assert (await facts(house, **known))["refusal"] == "draining"
+    assert (await facts(house, **known))["retry_after"] == 1
     assert not any(house.tally.refused.values())
 
 
