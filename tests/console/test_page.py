@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -286,30 +287,57 @@ def test_a_phone_need_not_scroll_sideways(browser: Browser, served: Served) -> N
 
 def snippet(page: Page, name: str) -> str:
     page.get_by_role("tab", name=name).click()
-    return page.locator("#snippets ~ pre:visible, pre:visible").inner_text()
+    return page.locator("pre:visible").inner_text()
 
 
-def test_the_snippets_run(page: Page, tmp_path: Path) -> None:
-    choose(page, encoding="pcm16", reply="alaw", codec="numpy", frame="40")
-    (tmp_path / "speech.wav").write_bytes(SPEECH.read_bytes()[:20000])
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    script = snippet(page, "Python").replace("range(25)", "range(2)")
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert ran.stdout == "320 bytes came back for 640\n"
-    command = snippet(page, "rt-audio").replace("back.wav", "back.wav --speed 50")
+def pasted(command: list[str], folder: Path) -> str:
+    """Return what a command prints that runs in an empty folder, with rt-audio on its PATH."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "TOKEN": "sesame", "no_proxy": "*"}
     ran = subprocess.run(
-        command,
-        shell=True,
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
-    assert re.search(r"codec +numpy", ran.stdout)
-    with page.expect_console_message(lambda said: "320 bytes came back" in said.text):
-        page.evaluate(f"() => {{ {snippet(page, 'JavaScript')} }}")
-    assert "--buffer-size 640" in snippet(page, "websocat")
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("guarded", "settings", "size", "reply"),
+    [
+        (False, {"encoding": "pcm16", "reply": "alaw", "codec": "numpy", "frame": "40"}, 640, 320),
+        (True, {"encoding": "ulaw", "reply": "pcm16", "rate": "24000", "frame": "60"}, 1440, 2880),
+    ],
+    ids=["open", "guarded"],
+)
+def test_the_snippets_run_as_pasted(
+    browser: Browser, tmp_path: Path, guarded: bool, settings: dict[str, str], size: int, reply: int
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("sesame\n")
+    variables = {"RT_AUDIO_TOKENS_FILE": str(tokens)} if guarded else {}
+    came_back = f"{reply} bytes came back for {size}"
+    with serving(**variables) as served, browsing(browser, address(served)) as (page, _):
+        choose(page, **settings)
+        if guarded:
+            page.get_by_label("Token").fill("sesame")
+            page.get_by_label("Token").blur()
+            page.on("dialog", lambda dialog: dialog.accept("sesame"))
+        assert "sesame" not in page.locator("#view-call").inner_text()
+        python = [sys.executable, "-c", snippet(page, "Python")]
+        assert pasted(python, tmp_path) == came_back + "\n"
+        pasted(["bash", "-ec", snippet(page, "rt-audio")], tmp_path)
+        sample = 1 if settings["reply"] == "alaw" else 2
+        assert (tmp_path / "back.wav").stat().st_size >= len(speech()) // 2 * sample
+        told: list[str] = []
+        page.on("console", lambda message: told.append(message.text))
+        as_in_the_console = {"expression": snippet(page, "JavaScript"), "replMode": True}
+        with page.expect_console_message(lambda message: message.text.startswith("closed with")):
+            page.context.new_cdp_session(page).send("Runtime.evaluate", as_in_the_console)
+        frames = round(1000 / int(settings["frame"]))
+        assert told == [came_back] * frames + ["closed with 1000 "]
+        if shutil.which("websocat"):
+            bash = ["bash", "-c", snippet(page, "websocat")]
+            assert int(pasted(bash, tmp_path)) == reply * frames
 
 
 # Pictures for people

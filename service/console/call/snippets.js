@@ -1,49 +1,66 @@
-/** The current settings as commands and programs to copy. A token is never in them. */
+/** The current settings as commands and programs that run as they are pasted. */
 
-/** Return the texts by name for settings' values and the address of the call. */
-export function snippets(values, url) {
+/**
+ * Return the texts by name for the form's settings and the address of the call.
+ *
+ * A token is never in them: they take it from the environment variable TOKEN.
+ */
+export function snippets(settings, url) {
   return {
-    "rt-audio": commandLine(values, url),
-    python: python(values, url),
-    javascript: javascript(values, url),
-    websocat: websocat(values, url),
+    "rt-audio": commandLine(settings, url),
+    python: python(settings, url),
+    javascript: javascript(settings, url),
+    websocat: websocat(settings, url),
   };
 }
 
+const NAMES = { pcm16: "16-bit PCM", ulaw: "mu-law", alaw: "A-law" };
+const SILENCE = { pcm16: 0x00, ulaw: 0xff, alaw: 0xd5 }; // of the encodings' bytes
+
 const frameBytes = ({ rate, frameMs, encoding }) =>
   ((rate * frameMs) / 1000) * (encoding === "pcm16" ? 2 : 1);
+const framesASecond = ({ frameMs }) => Math.round(1000 / frameMs);
+const hex = ({ encoding }) => SILENCE[encoding].toString(16).padStart(2, "0");
+const words = ({ frameMs, encoding, rate }) =>
+  `${frameMs} ms of silence: ${NAMES[encoding]} at ${rate} Hz, mono`;
 
-function commandLine(values, url) {
-  const { reply, codec, token, frameMs, encoding } = values;
+function commandLine({ reply, codec, token, frameMs, encoding }, url) {
+  const { protocol, host, pathname } = new URL(url);
+  const page = `${protocol === "wss:" ? "https:" : "http:"}//${host}`;
   const lines = [
     "rt-audio stream speech.wav",
-    `--url ${url.replace(/\?.*/, "")}`,
+    `--url ${protocol}//${host}${pathname}`,
     `--reply ${reply}`,
     ...(codec ? [`--codec ${codec}`] : []),
     ...(frameMs === 20 ? [] : [`--frame-ms ${frameMs}`]),
     ...(token ? ['--token "$TOKEN"'] : []),
+    "--speed 8",
     "--out back.wav",
   ];
-  const notes = ["# The sample rate is the file's."];
-  if (encoding !== "pcm16") notes.push(`# It always sends PCM16, not ${encoding}.`);
-  return `${notes.join("\n")}\n${lines.join(" \\\n  ")}\n`;
+  const sends = encoding === "pcm16" ? "" : `, so PCM16 and not ${encoding}`;
+  return `# In a clone of the project: PATH="$PWD/.venv/bin:$PATH"
+# It sends what the file holds${sends}; without --speed in real time.
+curl -sO ${page}${pathname.replace("ws/audio", "console/audio/speech.wav")}
+${lines.join(" \\\n  ")}
+`;
 }
 
-function python(values, url) {
-  const { frameMs, token } = values;
-  const header = token
-    ? ',\n        extra_headers=[("Authorization", "Bearer " + os.environ["TOKEN"])],\n    '
-    : "";
-  const opened = token ? `\n        "${url}"` : `"${url}"`;
-  return `${token ? "import os\n\n" : ""}import trio
+function python(settings, url) {
+  const { frameMs, token } = settings;
+  const filled = `b"\\x${hex(settings)}" * ${frameBytes(settings)}`;
+  const header = token ? '\n        extra_headers=[("Authorization", "Bearer " + TOKEN)],' : "";
+  return `# pip install trio-websocket
+${token ? "import os\n\n" : ""}import trio
 from trio_websocket import open_websocket_url
 
-FRAME = bytes(${frameBytes(values)})  # ${frameMs} ms of ${words(values)}
+${token ? 'TOKEN = os.environ["TOKEN"]\n' : ""}FRAME = ${filled}  # ${words(settings)}
 
 
 async def main() -> None:
-    async with open_websocket_url(${opened}${header}) as call:
-        for _ in range(${Math.round(1000 / frameMs)}):  # a second, in real time
+    async with open_websocket_url(
+        "${url}",${header}
+    ) as call:
+        for _ in range(${framesASecond(settings)}):  # a second, in real time
             await call.send_message(FRAME)
             reply = await call.get_message()
             await trio.sleep(${frameMs / 1000})
@@ -54,28 +71,35 @@ trio.run(main)
 `;
 }
 
-function javascript(values, url) {
-  const { frameMs, token } = values;
-  const protocols = token ? ', ["bearer." + token]' : "";
-  return `const frame = new Uint8Array(${frameBytes(values)}); // ${frameMs} ms of ${words(values)}
-const call = new WebSocket("${url}"${protocols});
+function javascript(settings, url) {
+  const { frameMs, token } = settings;
+  const asked = 'const token = globalThis.process?.env.TOKEN ?? prompt("Token");\n';
+  const filled = `new Uint8Array(${frameBytes(settings)}).fill(0x${hex(settings)})`;
+  return `// For the browser's console on this page, or for Node.js 22.
+${token ? asked : ""}const frame = ${filled}; // ${words(settings)}
+const call = new WebSocket("${url}"${token ? ', ["bearer." + token]' : ""});
+let frames = ${framesASecond(settings)}; // a second, in real time
+let timer;
 call.binaryType = "arraybuffer";
-call.onopen = () => setInterval(() => call.send(frame), ${frameMs});
-call.onmessage = ({ data }) => console.log(data.byteLength, "bytes came back");
-call.onclose = ({ code, reason }) => console.log("closed with", code, reason);
+call.onopen = () => (timer = setInterval(() => call.send(frame), ${frameMs}));
+call.onmessage = ({ data }) => {
+  console.log(data.byteLength, "bytes came back for", frame.length);
+  if (--frames === 0) call.close(1000);
+};
+call.onclose = ({ code, reason }) => {
+  clearInterval(timer);
+  console.log("closed with", code, reason);
+};
 `;
 }
 
-function websocat(values, url) {
-  const header = values.token ? ' \\\n  -H="Authorization: Bearer $TOKEN"' : "";
-  return `# audio.raw: ${words(values)}; sent as fast as it goes
-websocat --binary --buffer-size ${frameBytes(values)}${header} \\
-  '${url}' \\
-  < audio.raw > back.raw
+function websocat(settings, url) {
+  const size = frameBytes(settings);
+  const header = settings.token ? ' \\\n    -H="Authorization: Bearer $TOKEN"' : "";
+  return `# Zero bytes for a second of audio, sent as fast as it goes; prints how many bytes came back.
+head -c ${size * framesASecond(settings)} /dev/zero |
+  websocat --binary --buffer-size ${size}${header} \\
+    '${url}' |
+  wc -c
 `;
-}
-
-function words({ encoding, rate }) {
-  const names = { pcm16: "16-bit PCM", ulaw: "mu-law", alaw: "A-law" };
-  return `${names[encoding]} at ${rate} Hz, mono`;
 }
