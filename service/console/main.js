@@ -17,9 +17,14 @@ const CLEAR =
 const form = byId("settings");
 const view = new CallView(Number(form.buffer.value));
 const service = new ServiceView();
-const settings = new Settings(form, () => {
-  describe();
-  if (caller.busy) connect();
+const settings = new Settings(form, {
+  changed() {
+    describe();
+    if (caller.busy) connect();
+  },
+  submitted() {
+    if (!caller.busy) connect();
+  },
 });
 const caller = new Caller({
   say,
@@ -159,4 +164,5 @@ const facts = await askServer("");
 if (facts) {
   byId("version").textContent = facts.version;
   settings.offer(facts);
+  describe();
 }

@@ -161,3 +161,18 @@ def test_a_page_in_the_clear_sends_and_draws_but_says_what_it_cannot(browser: Br
         choose(page, source="Microphone")
         page.get_by_role("button", name="Connect").click()
         says(page, "Not connected", "https or from localhost")
+
+
+def test_the_token_can_be_entered_on_a_phone_and_enter_connects(
+    browser: Browser, strict: Served
+) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True}
+    with browsing(browser, address(strict), **phone) as (page, _):
+        field = page.get_by_label("Token")
+        expect(field).to_be_visible()
+        field.fill("sesame")
+        field.press("Enter")
+        says(page, "Connected")
+        field.press("Enter")
+        says(page, "Connected")
+        disconnect(page)

@@ -9,12 +9,18 @@ const LARGEST_FILE = 64 * 2 ** 20;
 const SUBPROTOCOL = /^[\w!#$%&'*+.^`|~-]+$/;
 
 export class Settings {
-  /** `changed()` is called when a call would have to begin anew. */
-  constructor(form, changed) {
+  /**
+   * `on.changed()` is called when a call would have to begin anew, `on.submitted()` when the
+   * person presses Enter in the token's field.
+   */
+  constructor(form, on) {
     this.form = form;
-    this.changed = changed;
+    this.on = on;
     this.file = null;
-    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (document.activeElement === form.token) on.submitted();
+    });
     form.addEventListener("change", ({ target }) => this.chosen(target));
     form.token.addEventListener("input", () => this.fits());
     this.fits();
@@ -25,7 +31,7 @@ export class Settings {
     else if (["sound", "buffer"].includes(field.name)) return;
     else {
       this.fits();
-      this.changed();
+      this.on.changed();
     }
   }
 
@@ -53,7 +59,7 @@ export class Settings {
     note.textContent = file.name;
     this.form.source.value = "file";
     this.fits();
-    this.changed();
+    this.on.changed();
   }
 
   /** Show what belongs to the source, and say what does not go together. */
@@ -91,6 +97,7 @@ export class Settings {
       encoding: encoding.value,
       reply: reply.value,
       codec: codec.value,
+      guarded: this.facts?.token_needed ?? false,
       token: this.facts?.token_needed ? token.value.trim() : "",
       bufferMs: Number(buffer.value),
     };

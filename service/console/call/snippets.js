@@ -24,7 +24,7 @@ const hex = ({ encoding }) => SILENCE[encoding].toString(16).padStart(2, "0");
 const words = ({ frameMs, encoding, rate }) =>
   `${frameMs} ms of silence: ${NAMES[encoding]} at ${rate} Hz, mono`;
 
-function commandLine({ reply, codec, token, frameMs, encoding }, url) {
+function commandLine({ reply, codec, guarded, frameMs, encoding }, url) {
   const { protocol, host, pathname } = new URL(url);
   const page = `${protocol === "wss:" ? "https:" : "http:"}//${host}`;
   const lines = [
@@ -33,7 +33,7 @@ function commandLine({ reply, codec, token, frameMs, encoding }, url) {
     `--reply ${reply}`,
     ...(codec ? [`--codec ${codec}`] : []),
     ...(frameMs === 20 ? [] : [`--frame-ms ${frameMs}`]),
-    ...(token ? ['--token "$TOKEN"'] : []),
+    ...(guarded ? ['--token "$TOKEN"'] : []),
     "--speed 8",
     "--out back.wav",
   ];
@@ -46,14 +46,14 @@ ${lines.join(" \\\n  ")}
 }
 
 function python(settings, url) {
-  const { frameMs, token } = settings;
+  const { frameMs, guarded } = settings;
   const filled = `b"\\x${hex(settings)}" * ${frameBytes(settings)}`;
-  const header = token ? '\n        extra_headers=[("Authorization", "Bearer " + TOKEN)],' : "";
+  const header = guarded ? '\n        extra_headers=[("Authorization", "Bearer " + TOKEN)],' : "";
   return `# pip install trio-websocket
-${token ? "import os\n\n" : ""}import trio
+${guarded ? "import os\n\n" : ""}import trio
 from trio_websocket import open_websocket_url
 
-${token ? 'TOKEN = os.environ["TOKEN"]\n' : ""}FRAME = ${filled}  # ${words(settings)}
+${guarded ? 'TOKEN = os.environ["TOKEN"]\n' : ""}FRAME = ${filled}  # ${words(settings)}
 
 
 async def main() -> None:
@@ -72,12 +72,12 @@ trio.run(main)
 }
 
 function javascript(settings, url) {
-  const { frameMs, token } = settings;
+  const { frameMs, guarded } = settings;
   const asked = 'const token = globalThis.process?.env.TOKEN ?? prompt("Token");\n';
   const filled = `new Uint8Array(${frameBytes(settings)}).fill(0x${hex(settings)})`;
   return `// For the browser's console on this page, or for Node.js 22.
-${token ? asked : ""}const frame = ${filled}; // ${words(settings)}
-const call = new WebSocket("${url}"${token ? ', ["bearer." + token]' : ""});
+${guarded ? asked : ""}const frame = ${filled}; // ${words(settings)}
+const call = new WebSocket("${url}"${guarded ? ', ["bearer." + token]' : ""});
 let frames = ${framesASecond(settings)}; // a second, in real time
 let timer;
 call.binaryType = "arraybuffer";
@@ -95,8 +95,8 @@ call.onclose = ({ code, reason }) => {
 
 function websocat(settings, url) {
   const size = frameBytes(settings);
-  const header = settings.token ? ' \\\n    -H="Authorization: Bearer $TOKEN"' : "";
-  return `# Zero bytes for a second of audio, sent as fast as it goes; prints how many bytes came back.
+  const header = settings.guarded ? ' \\\n    -H="Authorization: Bearer $TOKEN"' : "";
+  return `# Zero bytes for a second, sent as fast as it goes; prints how many bytes came back.
 head -c ${size * framesASecond(settings)} /dev/zero |
   websocat --binary --buffer-size ${size}${header} \\
     '${url}' |
