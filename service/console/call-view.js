@@ -117,8 +117,7 @@ export class CallView {
 
   update() {
     this.readouts.update(this.measured, this.began);
-    const exact = this.measured.same && this.measured.frames > 0;
-    byId("ratio-note").textContent = exact ? "bit-exact: no error to draw" : "";
+    byId("ratio-note").textContent = note(this.measured);
   }
 
   /** Have the pictures stand still, though the call goes on. */
@@ -127,4 +126,10 @@ export class CallView {
     byId("hold").setAttribute("aria-pressed", held);
     this.stage.run(this.stoppedAt === null && !held);
   }
+}
+
+/** Return what the ratio's plot cannot show by itself. */
+function note({ exact, untouched }) {
+  if (exact) return "bit-exact: no error to draw";
+  return untouched ? "the bytes came back untouched; the error is the encoding's" : "";
 }

@@ -7,10 +7,9 @@ import { byId, digits, show } from "./page.js";
 export const WINDOW_SECONDS = 10; // what the plots show, and what the percentiles are of
 const SHARES = [0.5, 0.95, 0.99];
 
-/** Return the ratio in words where there is no number for it. */
-export function ratio({ snr, same, frames, noise }) {
-  if (frames === 0) return ["\u2013", ""];
-  if (same) return ["bit-exact", ""];
+/** Return the signal-to-noise ratio, or words where there is no number for it. */
+function ratio({ exact, snr, noise }) {
+  if (exact) return ["bit-exact", ""];
   if (noise === 0 && !Number.isNaN(snr)) return ["no error", ""];
   return [digits(snr), Number.isFinite(snr) ? "dB" : ""];
 }
@@ -30,7 +29,7 @@ export class Readouts {
       show(id, digits(value), Number.isFinite(value) ? "ms" : "", value > 20 ? "warn" : "");
     });
     const [value, unit] = ratio(measured);
-    show("snr", value, unit, measured.same && measured.frames ? "good" : "");
+    show("snr", value, unit, measured.exact ? "good" : "");
     show("frames", measured.frames.toLocaleString("en"));
     show("gaps", String(measured.gaps), "", measured.gaps ? "warn" : "");
     show("lost", String(measured.lost), "", measured.lost ? "bad" : "");

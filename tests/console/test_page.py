@@ -147,12 +147,19 @@ def test_the_ratio_is_the_one_that_python_finds_in_the_same_samples(
     assert after[completed] - before[completed] == 1
 
 
-def test_an_untouched_reply_is_bit_exact(page: Page) -> None:
-    for encoding in ("pcm16", "alaw"):
-        choose(page, source="Sweep", encoding=encoding, reply=encoding)
-        connect(page)
-        expect(page.locator("#snr")).to_have_text("bit-exact")
-        disconnect(page)
+def test_bit_exact_is_said_only_where_nothing_is_drawn_as_difference(page: Page) -> None:
+    choose(page, source="Sweep", encoding="pcm16", reply="pcm16")
+    connect(page)
+    expect(page.locator("#snr")).to_have_text("bit-exact")
+    fills(page, "scope", "sent", 400)
+    assert drawn(page, "ratio", "error") == 0
+    disconnect(page)
+    choose(page, encoding="alaw", reply="alaw")  # the same bytes, though not the source's samples
+    connect(page)
+    fills(page, "ratio", "error", 10)
+    expect(page.locator("#snr")).to_have_text(re.compile(r"\d\d\.\d"))
+    expect(page.locator("#ratio-note")).to_contain_text("bytes came back untouched")
+    disconnect(page)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,16 @@ export class Measured {
     return this.signal === 0 ? NaN : 10 * Math.log10(this.signal / this.noise);
   }
 
+  /** Whether every byte came back as it was sent. */
+  get untouched() {
+    return this.frames > 0 && this.same;
+  }
+
+  /** Whether, besides, every sample came back as the source had it: there is no difference. */
+  get exact() {
+    return this.untouched && this.noise === 0;
+  }
+
   take({ sent, received, rtt, gap, signal, noise, same }) {
     const now = seconds();
     const error = Int32Array.from(sent, (sample, at) => received[at] - sample);
