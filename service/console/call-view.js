@@ -94,7 +94,6 @@ export class CallView {
     this.measured = measured;
     this.meters = measured.meters;
     this.stoppedAt = null;
-    this.targetMs = settings.bufferMs;
     this.waveform.attach(measured.rings, (settings.rate * settings.frameMs) / 1000);
     this.spectrum.attach(measured.rings);
     this.round.marks = measured.frameMarks;

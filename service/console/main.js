@@ -17,6 +17,18 @@ const CLEAR =
 const form = byId("settings");
 const view = new CallView(Number(form.buffer.value));
 const service = new ServiceView();
+const caller = new Caller({
+  say,
+  open(call) {
+    mute(false);
+    call.aim(settings.values().bufferMs);
+    view.begin(call);
+  },
+  started({ codec }) {
+    show("codec", codec);
+  },
+  over: () => view.finish(),
+});
 const settings = new Settings(form, {
   changed() {
     describe();
@@ -25,17 +37,10 @@ const settings = new Settings(form, {
   submitted() {
     if (!caller.busy) connect();
   },
-});
-const caller = new Caller({
-  say,
-  open(call) {
-    mute(false);
-    view.begin(call);
+  aimed(bufferMs) {
+    view.targetMs = bufferMs;
+    caller.call?.aim(bufferMs);
   },
-  started({ codec }) {
-    show("codec", codec);
-  },
-  over: () => view.finish(),
 });
 
 /** Say where the call stands; `state` is one of the style sheet's. */
@@ -138,12 +143,6 @@ byId("copy").addEventListener("click", copy);
 form.sound.addEventListener("change", () => {
   audible[kind()] = form.sound.checked;
   listen();
-});
-form.buffer.addEventListener("input", () => {
-  const target = Number(form.buffer.value);
-  byId("buffer-target").textContent = `${target} ms`;
-  view.targetMs = target;
-  caller.call?.aim(target);
 });
 
 const views = new Tabs(byId("views"), (tab) => {

@@ -33,6 +33,7 @@ export class Readouts {
     show("frames", measured.frames.toLocaleString("en"));
     show("gaps", String(measured.gaps), "", measured.gaps ? "warn" : "");
     show("lost", String(measured.lost), "", measured.lost ? "bad" : "");
+    show("dry", String(measured.underruns), "", measured.underruns ? "bad" : "");
     const depth = measured.depth.last;
     byId("depth").textContent = Number.isFinite(depth) ? `${depth.toFixed(0)} ms` : "\u2013";
     if (began !== null) show("clock", clock(seconds() - began));

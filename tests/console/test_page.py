@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -227,6 +228,30 @@ def test_the_jitter_buffer_goes_where_it_is_told(page: Page) -> None:
     slider.fill("300")
     assert "300 ms" in page.locator("#buffer-target").inner_text()
     until(page, "parseFloat(document.querySelector('#depth').textContent) > 200")
+
+
+def test_the_jitter_buffer_holds_two_frames_at_least(page: Page) -> None:
+    slider, said = page.get_by_role("slider", name="Jitter buffer"), page.locator("#buffer-target")
+    slider.press("Home")
+    expect(said).to_have_text("40 ms")
+    choose(page, frame="60")
+    expect(said).to_have_text("120 ms")
+    connect(page)
+    until(page, "parseFloat(document.querySelector('#depth').textContent) > 60")
+    choose(page, frame="10")
+    expect(said).to_have_text("40 ms")  # as chosen, where that is enough
+
+
+def test_each_time_the_jitter_buffer_runs_dry_is_counted(page: Page, served: Served) -> None:
+    choose(page, source="Tone")
+    connect(page, frames=25)
+    served.process.send_signal(signal.SIGSTOP)
+    try:
+        dry = until(page, "Number(document.querySelector('#dry').textContent)")
+        fills(page, "depth-plot", "bad", pixels=2)
+    finally:
+        served.process.send_signal(signal.SIGCONT)
+    assert dry == 1
 
 
 # The service's tab, keyboard, labels, width

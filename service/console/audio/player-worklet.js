@@ -9,6 +9,7 @@ class Player extends AudioWorkletProcessor {
     super();
     this.buffer = new JitterBuffer(rate, sampleRate, targetMs);
     this.reportAt = 0;
+    this.told = 0; // underruns
     this.stopped = false;
     this.port.onmessage = ({ data }) => {
       if (data.frames) data.frames.onmessage = ({ data: frame }) => this.buffer.push(frame);
@@ -21,8 +22,9 @@ class Player extends AudioWorkletProcessor {
     this.buffer.pull(out);
     if (currentTime >= this.reportAt) {
       this.reportAt = currentTime + REPORT_SECONDS;
-      const { depthMs, underruns, cuts, playing } = this.buffer;
-      this.port.postMessage({ depthMs, underruns, cuts, playing });
+      const { depthMs, underruns } = this.buffer;
+      this.port.postMessage({ depthMs, underruns: underruns - this.told });
+      this.told = underruns;
     }
     return !this.stopped;
   }

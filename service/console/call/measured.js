@@ -61,11 +61,12 @@ export class Measured {
     this.same &&= same;
   }
 
+  /** Take in the jitter buffer's depth, and how often it ran dry since it last told. */
   takeBuffer({ depthMs, underruns }) {
     const now = seconds();
     this.depth.add(now, depthMs);
-    if (underruns > this.underruns) this.depthMarks.add(now, MARKS.underrun);
-    this.underruns = underruns;
+    if (underruns) this.depthMarks.add(now, MARKS.underrun);
+    this.underruns += underruns;
   }
 
   /** Count frames that were sent and got no reply. */

@@ -3,6 +3,7 @@
 import { secure } from "../audio/devices.js";
 import { BYTES_PER_SAMPLE } from "../audio/g711.js";
 
+const LEAST_BUFFER_FRAMES = 2; // with one, each frame that is late by anything is missed
 const LARGEST_FILE = 64 * 2 ** 20;
 
 /** RFC 9110's token characters: what a browser takes as a subprotocol. `/` and `=` are not. */
@@ -11,18 +12,24 @@ const SUBPROTOCOL = /^[\w!#$%&'*+.^`|~-]+$/;
 export class Settings {
   /**
    * `on.changed()` is called when a call would have to begin anew, `on.submitted()` when the
-   * person presses Enter in the token's field.
+   * person presses Enter in the token's field, `on.aimed(ms)` when the jitter buffer's target is
+   * set.
    */
   constructor(form, on) {
     this.form = form;
     this.on = on;
     this.file = null;
+    this.bufferMs = Number(form.buffer.value); // as the person wants it
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       if (document.activeElement === form.token) on.submitted();
     });
     form.addEventListener("change", ({ target }) => this.chosen(target));
     form.token.addEventListener("input", () => this.fits());
+    form.buffer.addEventListener("input", () => {
+      this.bufferMs = Number(form.buffer.value);
+      this.aim();
+    });
     this.fits();
   }
 
@@ -75,7 +82,17 @@ export class Settings {
     const size = `${bytes.toLocaleString("en")} bytes a frame, ${frames} frames a second`;
     this.form.querySelector("#frame-size").textContent =
       bytes > limit ? `${size}: more than the ${limit} bytes that the service takes` : size;
+    this.aim();
     this.form.querySelector("#token-note").hidden = !token || SUBPROTOCOL.test(token);
+  }
+
+  /** Keep the jitter buffer at two frames or more, and say where it is. */
+  aim() {
+    const { buffer, frame } = this.form;
+    buffer.min = String(LEAST_BUFFER_FRAMES * Number(frame.value));
+    buffer.value = String(this.bufferMs);
+    this.form.querySelector("#buffer-target").textContent = `${buffer.value} ms`;
+    this.on.aimed(Number(buffer.value));
   }
 
   /** Return why a call cannot begin with these settings, or null. */
