@@ -30,6 +30,7 @@ const caller = new Caller({
   over: () => view.finish(),
 });
 const settings = new Settings(form, {
+  busy: () => caller.busy,
   changed() {
     describe();
     if (caller.busy) connect();
@@ -72,7 +73,7 @@ function mute(on) {
 
 /** Sound is off for the microphone until the person says otherwise; it would hear itself. */
 const audible = { microphone: false, other: true };
-const kind = () => (form.source.value === "microphone" ? "microphone" : "other");
+const kind = () => (settings.values().source === "microphone" ? "microphone" : "other");
 
 function listen() {
   const on = audible[kind()];

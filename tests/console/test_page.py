@@ -55,7 +55,7 @@ def served() -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def opened(browser: Browser, served: Served) -> Iterator[tuple[Page, Witness]]:
     # High enough for all plots, which are drawn only while in view.
-    tall = {"width": 1280, "height": 1300}
+    tall = {"width": 1280, "height": 1500}
     with browsing(browser, address(served), viewport=tall) as opened:
         yield opened
 
@@ -290,6 +290,34 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
     expect(page.get_by_role("button", name="Muted")).to_have_attribute("aria-pressed", "true")
+
+
+def test_an_arrow_key_past_the_microphone_does_not_open_it(page: Page) -> None:
+    opened = "navigator.mediaDevices.getUserMedia"
+    page.evaluate(f"""() => {{
+      const open = {opened}.bind(navigator.mediaDevices);
+      window.opened = 0;
+      {opened} = (wanted) => {{ window.opened++; return open(wanted); }};
+    }}""")
+    connect(page)
+    page.get_by_role("radio", name="Speech").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("radio", name="Microphone")).to_be_checked()
+    expect(page.locator("#source-note")).to_be_visible()
+    page.keyboard.press("Tab")  # away: the call keeps its source, and the form says so
+    expect(page.get_by_role("radio", name="Speech")).to_be_checked()
+    choose(page, frame="40")
+    says(page, "Connected")
+    assert page.evaluate("window.opened") == 0
+    for confirm in ("Enter", "Space"):
+        page.get_by_role("radio", name="Speech").check()
+        page.get_by_role("radio", name="Speech").focus()
+        says(page, "Connected")
+        before = page.evaluate("window.opened")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press(confirm)
+        until(page, "before => window.opened === before + 1", before)
+        says(page, "Connected")
 
 
 def test_everything_has_a_name(page: Page) -> None:

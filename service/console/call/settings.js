@@ -13,16 +13,23 @@ export class Settings {
   /**
    * `on.changed()` is called when a call would have to begin anew, `on.submitted()` when the
    * person presses Enter in the token's field, `on.aimed(ms)` when the jitter buffer's target is
-   * set.
+   * set. `on.busy()` says whether a call uses these settings now.
    */
   constructor(form, on) {
     this.form = form;
     this.on = on;
     this.file = null;
+    this.source = form.source.value; // in use by a call
+    this.byArrow = false;
     this.bufferMs = Number(form.buffer.value); // as the person wants it
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      if (document.activeElement === form.token) on.submitted();
+      on.submitted();
+    });
+    form.addEventListener("keydown", (event) => this.key(event));
+    form.addEventListener("pointerdown", () => (this.byArrow = false));
+    form.addEventListener("focusout", ({ target, relatedTarget }) => {
+      if (target.name === "source" && relatedTarget?.name !== "source") this.keepSource();
     });
     form.addEventListener("change", ({ target }) => this.chosen(target));
     form.token.addEventListener("input", () => this.fits());
@@ -35,11 +42,45 @@ export class Settings {
 
   chosen(field) {
     if (field.name === "file") this.take(field.files[0]);
-    else if (["sound", "buffer"].includes(field.name)) return;
+    else if (field.name === "source") {
+      this.fits();
+      if (!this.pending) this.takeSource();
+    } else if (["sound", "buffer"].includes(field.name)) return;
     else {
       this.fits();
       this.on.changed();
     }
+  }
+
+  /**
+   * Whether the source shown is not yet the call's.
+   *
+   * An arrow key in a group of radio buttons chooses at once. A call must not open the microphone
+   * on the way past it, so it changes its source only on Enter, Space or a click.
+   */
+  get pending() {
+    return this.byArrow && this.on.busy() && this.form.source.value !== this.source;
+  }
+
+  key(event) {
+    this.byArrow = event.key.startsWith("Arrow");
+    const confirms = event.key === "Enter" || event.key === " ";
+    if (confirms && event.target.name === "source") this.takeSource();
+  }
+
+  /** Have the call use the source that is shown. */
+  takeSource() {
+    this.byArrow = false;
+    if (this.form.source.value === this.source) return;
+    this.source = this.form.source.value;
+    this.fits();
+    this.on.changed();
+  }
+
+  /** Show the source again that the call uses. */
+  keepSource() {
+    if (this.on.busy()) this.form.source.value = this.source;
+    this.fits();
   }
 
   /** Offer the service's codecs, and ask for a token where it wants one. */
@@ -64,14 +105,15 @@ export class Settings {
     }
     this.file = await file.arrayBuffer();
     note.textContent = file.name;
-    this.form.source.value = "file";
+    this.form.source.value = this.source = "file";
     this.fits();
     this.on.changed();
   }
 
   /** Show what belongs to the source, and say what does not go together. */
   fits() {
-    const { source, rate, frameMs, encoding, token } = this.values();
+    const { rate, frameMs, encoding, token } = this.values();
+    const source = this.form.source.value;
     this.form.querySelector("#file-field").hidden = source !== "file";
     for (const note of this.form.querySelectorAll("[data-source]")) {
       note.hidden = note.dataset.source !== source;
@@ -82,6 +124,7 @@ export class Settings {
     const size = `${bytes.toLocaleString("en")} bytes a frame, ${frames} frames a second`;
     this.form.querySelector("#frame-size").textContent =
       bytes > limit ? `${size}: more than the ${limit} bytes that the service takes` : size;
+    this.form.querySelector("#source-note").hidden = !this.pending;
     this.aim();
     this.form.querySelector("#token-note").hidden = !token || SUBPROTOCOL.test(token);
   }
@@ -107,7 +150,7 @@ export class Settings {
   values() {
     const { source, rate, frame, encoding, reply, codec, token, buffer } = this.form;
     return {
-      source: source.value,
+      source: this.on.busy() ? this.source : source.value,
       file: this.file,
       rate: Number(rate.value),
       frameMs: Number(frame.value),
