@@ -206,3 +206,40 @@ def screenshot(page: Page, name: str) -> None:
     """Take a picture for people to look at, into a folder that git ignores."""
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=os.fspath(SCREENSHOTS / f"{name}.png"))
+
+
+def faint(page: Page, least: float = 4.5) -> list[str]:
+    """Return the texts in view that stand out from their background by less than this contrast.
+
+    The contrast is WCAG's. What is disabled is exempt there, and here too.
+    """
+    return list(page.evaluate(_FAINT, least))
+
+
+_FAINT = """(least) => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
+  const paper = canvas.getContext("2d", { willReadFrequently: true });
+  const paint = (colour) => {
+    paper.fillStyle = colour;
+    paper.fillRect(0, 0, 1, 1);
+    const [red, green, blue] = [...paper.getImageData(0, 0, 1, 1).data].map((value) => {
+      const share = value / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const found = [];
+  for (const element of document.body.querySelectorAll("*")) {
+    const text = [...element.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE)
+      .map((node) => node.data).join("").trim();
+    if (!text || !element.checkVisibility() || element.closest(":disabled")) continue;
+    let ground = 0;
+    const around = [];
+    for (let each = element; each; each = each.parentElement) around.unshift(each);
+    for (const each of around) ground = paint(getComputedStyle(each).backgroundColor);
+    const ink = paint(getComputedStyle(element).color);
+    const contrast = (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
+    if (contrast < least) found.push(`${text}: ${contrast.toFixed(2)}`);
+  }
+  return found;
+}"""

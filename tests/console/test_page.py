@@ -25,6 +25,7 @@ from tests.console.browsing import (
     connect,
     disconnect,
     drawn,
+    faint,
     fills,
     metrics,
     needs_chromium,
@@ -329,6 +330,22 @@ def test_everything_has_a_name(page: Page) -> None:
     assert nameless == []
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map((each) => each.id)")
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_text_stands_out_from_its_background(
+    browser: Browser, served: Served, theme: str
+) -> None:
+    with browsing(browser, address(served), color_scheme=theme) as (page, _):
+        connect(page)
+        page.evaluate("""for (const tone of ["good", "warn", "bad"]) {
+          const figure = Object.assign(document.createElement("dd"), { textContent: tone });
+          figure.dataset.tone = tone;
+          document.querySelector("#readouts").append(figure);
+        }""")
+        assert faint(page) == []
+        page.get_by_role("tab", name="Service").click()
+        assert faint(page) == []
 
 
 def test_a_phone_need_not_scroll_sideways(browser: Browser, served: Served) -> None:
