@@ -24,7 +24,10 @@ const caller = new Caller({
     call.aim(settings.values().bufferMs);
     view.begin(call);
   },
-  started({ codec }) {
+  started({ id, codec }) {
+    byId("session").textContent = id;
+    byId("session-copied").textContent = "";
+    byId("copy-session").disabled = false;
     show("codec", codec);
   },
   over: () => view.finish(),
@@ -102,15 +105,15 @@ function describe() {
   listen();
 }
 
-async function copy() {
-  const text = document.querySelector("pre:not([hidden])");
-  byId("copied").textContent = "";
+/** Copy an element's text; where the browser forbids that, select it for the person to copy. */
+async function copy(element, note) {
+  note.textContent = "";
   try {
-    await navigator.clipboard.writeText(text.textContent);
-    byId("copied").textContent = "Copied.";
+    await navigator.clipboard.writeText(element.textContent);
+    note.textContent = "Copied.";
   } catch {
-    getSelection().selectAllChildren(text);
-    byId("copied").textContent = "Selected: press Ctrl+C to copy.";
+    getSelection().selectAllChildren(element);
+    note.textContent = "Selected: press Ctrl+C to copy.";
   }
 }
 
@@ -140,7 +143,12 @@ byId("connect").addEventListener("click", () => {
 byId("mute").addEventListener("click", () =>
   mute(byId("mute").getAttribute("aria-pressed") !== "true"),
 );
-byId("copy").addEventListener("click", copy);
+byId("copy").addEventListener("click", () =>
+  copy(document.querySelector("pre:not([hidden])"), byId("copied")),
+);
+byId("copy-session").addEventListener("click", () =>
+  copy(byId("session"), byId("session-copied")),
+);
 form.sound.addEventListener("change", () => {
   audible[kind()] = form.sound.checked;
   listen();

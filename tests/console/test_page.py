@@ -186,6 +186,21 @@ def test_frames_have_the_chosen_length_at_the_chosen_rate(
     assert (count > 0, total / count) == (True, size)
 
 
+def test_the_sessions_id_and_codec_are_shown_as_the_service_logs_them(
+    browser: Browser,
+) -> None:
+    with serving(RT_AUDIO_CODEC_ORDER="numpy") as served:
+        url = address(served)
+        with browsing(browser, url, permissions=["clipboard-read", "clipboard-write"]) as (page, _):
+            connect(page)
+            started = served.logged("session_started")
+            expect(page.locator("#session")).to_have_text(started["session"])
+            expect(page.locator("#codec")).to_have_text("numpy")
+            page.get_by_role("button", name="Copy the session's id").click()
+            expect(page.locator("#session-copied")).to_have_text("Copied.")
+            assert page.evaluate("navigator.clipboard.readText()") == started["session"]
+
+
 def test_another_setting_during_a_call_begins_a_new_one(page: Page) -> None:
     connect(page)
     choose(page, codec="numpy")
