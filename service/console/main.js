@@ -117,6 +117,18 @@ async function copy(element, note) {
   }
 }
 
+/** Close an explanation on Escape; it opens when the pointer or the focus comes to its term. */
+function explainTerms() {
+  for (const term of document.querySelectorAll(".term")) {
+    const open = () => term.classList.remove("closed");
+    for (const type of ["pointerenter", "focus", "click"]) term.addEventListener(type, open);
+  }
+  addEventListener("keydown", ({ key }) => {
+    if (key !== "Escape") return;
+    for (const term of document.querySelectorAll(".term")) term.classList.add("closed");
+  });
+}
+
 function acceptDrops() {
   let depth = 0; // of the elements that a drag has entered and not left
   const over = (change) => (event) => {
@@ -146,9 +158,7 @@ byId("mute").addEventListener("click", () =>
 byId("copy").addEventListener("click", () =>
   copy(document.querySelector("pre:not([hidden])"), byId("copied")),
 );
-byId("copy-session").addEventListener("click", () =>
-  copy(byId("session"), byId("session-copied")),
-);
+byId("copy-session").addEventListener("click", () => copy(byId("session"), byId("session-copied")));
 form.sound.addEventListener("change", () => {
   audible[kind()] = form.sound.checked;
   listen();
@@ -164,6 +174,7 @@ const views = new Tabs(byId("views"), (tab) => {
 });
 new Tabs(byId("snippets"));
 acceptDrops();
+explainTerms();
 byId("wire").open = matchMedia("(min-width: 58.01rem)").matches;
 describe();
 if (location.hash === "#service") views.select(byId("tab-service"));

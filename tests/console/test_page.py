@@ -336,6 +336,34 @@ def test_an_arrow_key_past_the_microphone_does_not_open_it(page: Page) -> None:
         says(page, "Connected")
 
 
+@pytest.mark.parametrize(
+    ("term", "words"),
+    [
+        ("Gaps", "two frame times"),
+        ("Lost", "got no reply"),
+        ("Ran dry", "nothing left to play"),
+    ],
+)
+def test_the_keyboard_and_the_pointer_open_what_a_figure_means(
+    page: Page, term: str, words: str
+) -> None:
+    button = page.get_by_role("button", name=term, exact=True)
+    expect(button).to_have_accessible_description(re.compile(words))
+    explanation = page.get_by_role("tooltip").filter(has_text=words)
+    expect(explanation).to_be_hidden()
+    button.focus()
+    expect(explanation).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(explanation).to_be_hidden()
+    button.blur()
+    button.hover()
+    expect(explanation).to_be_visible()
+    explanation.hover()  # it stays while it is read
+    expect(explanation).to_be_visible()
+    page.get_by_role("heading", name="Waveforms").hover()
+    expect(explanation).to_be_hidden()
+
+
 def test_everything_has_a_name(page: Page) -> None:
     nameless = page.evaluate("""() => [...document.querySelectorAll(
         "button, input, select, canvas, summary, [role=tab], [role=tabpanel], [role=meter]")]
