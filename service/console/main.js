@@ -165,7 +165,6 @@ form.sound.addEventListener("change", () => {
 });
 
 const views = new Tabs(byId("views"), (tab) => {
-  service.shown(tab.id === "tab-service");
   history.replaceState(
     null,
     "",
@@ -175,6 +174,7 @@ const views = new Tabs(byId("views"), (tab) => {
 new Tabs(byId("snippets"));
 acceptDrops();
 explainTerms();
+service.start();
 byId("wire").open = matchMedia("(min-width: 58.01rem)").matches;
 describe();
 if (location.hash === "#service") views.select(byId("tab-service"));

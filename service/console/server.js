@@ -28,12 +28,13 @@ export async function askServer(token) {
   }
 }
 
-/** Return the text of /metrics; raises where there is none. */
+/** Return the text of /metrics, or null without an answer. */
 export async function fetchMetrics() {
-  const answer = await fetch(new URL("metrics", PAGE), {
-    cache: "no-store",
-    signal: AbortSignal.timeout(ANSWER_MS),
-  });
-  if (!answer.ok) throw new Error(`/metrics answered ${answer.status}`);
-  return answer.text();
+  try {
+    const signal = AbortSignal.timeout(ANSWER_MS);
+    const answer = await fetch(new URL("metrics", PAGE), { cache: "no-store", signal });
+    return answer.ok ? await answer.text() : null;
+  } catch {
+    return null;
+  }
 }

@@ -1,4 +1,4 @@
-/** The service itself: /metrics, read each second while its tab is shown, and drawn. */
+/** The service itself: /metrics, read each second, seen or not, and drawn. */
 
 import { seconds } from "./call/measured.js";
 import { Series } from "./draw/rings.js";
@@ -10,7 +10,10 @@ import { fetchMetrics } from "./server.js";
 
 const PERIOD_MS = 1000;
 const WINDOW_PAGES = 6; // quantiles are of the last five seconds
+const LONGEST_STEP_SECONDS = 3; // between readings that a line may join
 const HISTORY_SECONDS = 60;
+const GONE = "No answer from /metrics";
+const TURNAROUND = "rt_audio_frame_turnaround_seconds";
 const CODECS = { audioop: "sent", numpy: "received", pure_python: "error" };
 const NAMES = ["streams", "in", "out", "turnaround50", "turnaround99", "refused", "lag"];
 
@@ -23,6 +26,8 @@ const time = (value) =>
       ? `${+(value * 1e3).toPrecision(1)} ms`
       : `${value} s`;
 
+const began = (page) => total(page, "process_start_time_seconds");
+
 export class ServiceView {
   constructor() {
     const names = [
@@ -31,15 +36,15 @@ export class ServiceView {
     ];
     this.series = Object.fromEntries(names.map((name) => [name, new Series(2 * HISTORY_SECONDS)]));
     this.pages = [];
+    this.at = seconds(); // of the last reading, answered or not
     this.stage = new Stage();
     for (const [id, timeline] of Object.entries(this.timelines())) {
       this.stage.add(byId(id), (...args) => timeline.draw(...args));
     }
-    document.addEventListener("visibilitychange", () => this.shown(this.wanted));
   }
 
   timelines() {
-    const across = { clock: () => this.pages.at(-1)?.at ?? seconds(), seconds: HISTORY_SECONDS };
+    const across = { clock: () => this.at, seconds: HISTORY_SECONDS };
     const linear = {
       ...across,
       low: 0,
@@ -94,51 +99,47 @@ export class ServiceView {
     };
   }
 
-  /** Begin or cease reading. */
-  shown(wanted) {
-    this.wanted = wanted;
-    clearInterval(this.timer);
-    if (!wanted || document.hidden) return;
-    this.timer = setInterval(() => this.read(), PERIOD_MS);
+  /** Read each second from now on. */
+  start() {
     this.read();
+    setInterval(() => this.read(), PERIOD_MS);
   }
 
+  /** Read /metrics once, and add to the series what it says, or that there was no answer. */
   async read() {
     if (this.reading) return;
     this.reading = true;
     const at = seconds(); // what delays the answer, delays it on this side
-    try {
-      this.take(at, parse(await fetchMetrics()));
-    } catch {
-      this.say(
-        "bad",
-        "No answer from /metrics",
-        "The service is gone or cannot be reached; reading goes on.",
-      );
-    }
+    const text = await fetchMetrics();
     this.reading = false;
-  }
-
-  take(at, page) {
-    const now = { at, page };
-    const before = this.pages.at(-1);
-    if (
-      before &&
-      total(page, "process_start_time_seconds") !== total(before.page, "process_start_time_seconds")
-    ) {
-      this.restart();
-    }
-    if (before && now.at - before.at > 5 * (PERIOD_MS / 1000)) this.pages = [];
-    this.pages.push(now);
-    if (this.pages.length > WINDOW_PAGES) this.pages.shift();
-    this.measure(now, this.pages.at(-2), this.pages[0]);
-    this.state(page);
+    this.at = at;
+    if (text === null) this.miss(at);
+    else this.take(at, parse(text));
+    byId("view-service").dataset.gone = text === null;
     this.stage.refresh();
   }
 
-  restart() {
+  take(at, page) {
+    const before = this.pages.at(-1);
+    const restarted = before && began(page) !== began(before.page);
+    // A browser reads less often for a page that nobody sees.
+    if (restarted || (before && at - before.at > LONGEST_STEP_SECONDS)) this.interrupt(before.at);
+    this.pages.push({ at, page });
+    if (this.pages.length > WINDOW_PAGES) this.pages.shift();
+    this.measure(this.pages.at(-1), this.pages.at(-2), this.pages[0]);
+    this.state(page);
+  }
+
+  miss(at) {
+    this.interrupt(at);
+    show("own", "\u2013");
+    this.say("bad", GONE, "The service is gone or cannot be reached; reading goes on.");
+  }
+
+  /** Have no line and no rate reach across a time without readings. */
+  interrupt(at) {
     this.pages = [];
-    for (const series of Object.values(this.series)) series.clear();
+    for (const series of Object.values(this.series)) series.add(at, NaN);
   }
 
   /** Add to the series: rates since the page before, quantiles since the oldest page. */
@@ -153,14 +154,22 @@ export class ServiceView {
     add("in", rate("rt_audio_frames_total", 'direction="inbound"'));
     add("out", rate("rt_audio_frames_total", 'direction="outbound"'));
     add("refused", rate("rt_audio_connections_refused_total"));
-    add("turnaround50", between("rt_audio_frame_turnaround_seconds", "", 0.5));
-    add("turnaround99", between("rt_audio_frame_turnaround_seconds", "", 0.99));
+    add("turnaround50", between(TURNAROUND, "", 0.5));
+    add("turnaround99", between(TURNAROUND, "", 0.99));
     add("lag", between("rt_audio_event_loop_lag_seconds", "", 0.99));
     for (const codec of Object.keys(CODECS)) {
       add(`${codec}50`, between("rt_audio_encode_seconds", `codec="${codec}"`, 0.5));
       add(`${codec}99`, between("rt_audio_encode_seconds", `codec="${codec}"`, 0.99));
     }
+    this.own(page, oldest.page);
     this.figures(page, rate("process_cpu_seconds_total"));
+  }
+
+  /** Show, beside a call's round trips, the mean of what the service itself takes for a frame. */
+  own(page, oldest) {
+    const since = (name) => total(page, name) - total(oldest, name);
+    const mean = since(`${TURNAROUND}_sum`) / since(`${TURNAROUND}_count`);
+    show("own", digits(1000 * mean), Number.isFinite(mean) ? "ms" : "");
   }
 
   figures(page, cores) {

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,7 @@ def says(page: Page, *words: str) -> None:
 def reset(page: Page) -> None:
     """Bring the page back to where it began, without loading it again."""
     page.get_by_role("tab", name="Call").click()
-    if state(page).startswith("Connected"):
+    if page.locator("#connect").inner_text() == "Disconnect":
         disconnect(page)
     page.evaluate("""() => {
       const form = document.querySelector("#settings");
@@ -171,14 +171,33 @@ def choose(page: Page, **values: str) -> None:
 
 def drawn(page: Page, canvas: str, colour: str) -> int:
     """Return how many pixels of a canvas have one of the theme's colours."""
-    return int(page.evaluate(_COUNT, [canvas, colour]))
+    return sum(_columns(page, canvas, colour))
+
+
+def pieces(page: Page, canvas: str, colour: str) -> int:
+    """Return how many pieces a line of this colour has from left to right."""
+    columns = [count > 0 for count in _columns(page, canvas, colour)]
+    return sum(now and not before for before, now in zip([False, *columns], columns, strict=False))
+
+
+def _columns(page: Page, canvas: str, colour: str) -> list[int]:
+    return list(page.evaluate(_COUNT, [canvas, colour]))
 
 
 def fills(page: Page, canvas: str, colour: str, pixels: int = 40) -> None:
     """Return when a canvas has more than so many pixels of one of the theme's colours."""
+    _wait(page, lambda: drawn(page, canvas, colour) > pixels, f"{canvas} has no {colour}")
+
+
+def breaks(page: Page, canvas: str, colour: str, wanted: int) -> None:
+    """Return when a line on a canvas has so many pieces."""
+    _wait(page, lambda: pieces(page, canvas, colour) == wanted, f"{canvas} is in one piece")
+
+
+def _wait(page: Page, condition: Callable[[], bool], otherwise: str) -> None:
     give_up = time.monotonic() + _DEADLINE_SECONDS
-    while drawn(page, canvas, colour) <= pixels:
-        assert time.monotonic() < give_up, f"{canvas} has no {colour}"
+    while not condition():
+        assert time.monotonic() < give_up, otherwise
         page.wait_for_timeout(_PAUSE_MS)
 
 
@@ -192,13 +211,13 @@ _COUNT = """([id, colour]) => {
   copy.clearRect(0, 0, 1, 1);
   copy.drawImage(document.getElementById(id), 0, 0);
   const { data } = copy.getImageData(0, 0, width, height);
-  let count = 0;
+  const columns = Array(width).fill(0);
   for (let i = 0; i < data.length; i += 4) {
     const [red, green, blue] = data.slice(i, i + 3);
     const off = Math.abs(red - r) + Math.abs(green - g) + Math.abs(blue - b);
-    count += data[i + 3] > 60 && off < 24;
+    columns[(i / 4) % width] += data[i + 3] > 60 && off < 24;
   }
-  return count;
+  return columns;
 }"""
 
 

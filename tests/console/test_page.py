@@ -19,6 +19,7 @@ from service.audio import wav
 from tests.console.browsing import (
     Witness,
     address,
+    breaks,
     browsing,
     choose,
     chromium,
@@ -285,6 +286,40 @@ def test_the_service_tab_moves(page: Page) -> None:
         fills(page, canvas, colour, pixels=2)
 
 
+def test_the_services_own_turnaround_is_beside_the_round_trip(page: Page, served: Served) -> None:
+    connect(page)
+    own = float(until(page, "parseFloat(document.querySelector('#own').textContent)"))
+    told = metrics(served)
+    name = "rt_audio_frame_turnaround_seconds"
+    mean_ms = 1000 * told[f"{name}_sum"] / told[f"{name}_count"]
+    assert mean_ms / 10 < own < mean_ms * 10  # of the last seconds, and of all
+    expect(page.locator("#own")).to_contain_text("ms")
+    about = page.get_by_role("button", name="Service's share")
+    expect(about).to_have_accessible_description(re.compile("average over all its calls"))
+
+
+def test_the_service_is_read_before_its_tab_is_shown(page: Page) -> None:
+    expect(page.get_by_role("tabpanel", name="Service")).to_be_hidden()
+    until(page, "document.querySelector('#v-streams').textContent.includes('of 1000')")
+    expect(page.locator("#service-state")).to_have_attribute("data-title", "Taking calls")
+
+
+def test_a_service_that_is_gone_goes_grey_and_leaves_a_hole(browser: Browser) -> None:
+    with serving() as served, browsing(browser, address(served)) as (page, _):
+        page.get_by_role("tab", name="Service").click()
+        panel = page.get_by_role("tabpanel", name="Service")
+        breaks(page, "c-streams", "sent", 1)
+        expect(panel).to_have_attribute("data-gone", "false")
+        served.process.kill()
+        expect(page.locator("#service-state")).to_contain_text("No answer from /metrics")
+        section = panel.locator("section").first
+        expect(section).to_have_css("filter", "grayscale(1)")
+        with serving(port=served.port):
+            expect(page.locator("#service-state")).to_have_text("Taking calls")
+            expect(section).to_have_css("filter", "none")
+            breaks(page, "c-streams", "sent", 2)
+
+
 def test_the_keyboard_reaches_everything(page: Page) -> None:
     page.get_by_role("tab", name="Call").focus()
     for key, name in (("ArrowRight", "Service"), ("ArrowRight", "Call"), ("End", "Service"),
@@ -434,9 +469,9 @@ def test_the_snippets_run_as_pasted(
 ) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("sesame\n")
-    variables = {"RT_AUDIO_TOKENS_FILE": str(tokens)} if guarded else {}
     came_back = f"{reply} bytes came back for {size}"
-    with serving(**variables) as served, browsing(browser, address(served)) as (page, _):
+    service = serving(RT_AUDIO_TOKENS_FILE=str(tokens)) if guarded else serving()
+    with service as served, browsing(browser, address(served)) as (page, _):
         choose(page, **settings)
         if guarded:
             page.get_by_label("Token").fill("sesame")

@@ -60,10 +60,6 @@ export class Series {
     return this.total ? this.values[(this.total - 1) % this.values.length] : NaN;
   }
 
-  clear() {
-    this.total = 0;
-  }
-
   /** Call `visit(time, value)` for each since a time, oldest first. */
   since(time, visit) {
     const capacity = this.times.length;

@@ -134,18 +134,20 @@ function curve(context, { series, colour, dots, dashed, filled, width = 1.5 }, s
   context.setLineDash([]);
 }
 
-/** Fill what is below a line, lightly. */
+/** Fill what is below a line, lightly, and nothing where a value is no number. */
 function area(context, { series, colour }, since, x, y) {
-  let first = NaN;
   let last = NaN;
+  const close = () => {
+    if (!Number.isNaN(last)) context.lineTo(last, y(0));
+    last = NaN;
+  };
   context.beginPath();
   series.since(since, (time, value) => {
-    if (!Number.isFinite(value)) return;
-    if (Number.isNaN(first)) context.moveTo((first = x(time)), y(0));
+    if (!Number.isFinite(value)) return close();
+    if (Number.isNaN(last)) context.moveTo(x(time), y(0));
     context.lineTo((last = x(time)), y(value));
   });
-  if (Number.isNaN(first)) return;
-  context.lineTo(last, y(0));
+  close();
   context.globalAlpha = 0.14;
   context.fillStyle = theme[colour];
   context.fill();
