@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test integration demo install format lint check bench clean
+.PHONY: help run test integration demo install format lint check javascript javascript-checked bench clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -61,8 +61,24 @@ lint: $(VENV)/test.stamp ## ruff's format and lint
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 
-check: lint ## lint, and mypy's strict types
+check: lint javascript ## lint, and the types of Python and of the console's JavaScript
 	$(BIN)/mypy
+
+# One version, because the next may find more. It reads the types in the JavaScript's comments.
+TYPESCRIPT := 5.9.3
+
+$(VENV)/typescript.stamp: Makefile | $(VENV)/test.stamp
+	npm install --silent --no-audit --no-fund --prefix $(VENV)/npm typescript@$(TYPESCRIPT)
+	touch $@
+
+javascript:
+	@if command -v node >/dev/null && command -v npm >/dev/null; then $(MAKE) --no-print-directory javascript-checked; \
+	else echo "SKIPPED: the console's JavaScript was not checked, for want of node and npm"; fi
+
+javascript-checked: $(VENV)/typescript.stamp
+	@for file in $$(find service/console -name '*.js'); do \
+		node --input-type=module --check - < $$file || { echo "in $$file"; exit 1; }; done
+	$(VENV)/npm/node_modules/.bin/tsc --project tests/console/tsconfig.json
 
 bench: $(VENV)/bench.stamp ## the quick benchmarks
 	$(BIN)/python benchmarks/codec_performance.py --quick

@@ -14,33 +14,43 @@ const SLOW_MS = 45; // ten seconds across a plot are a pixel each 20 ms or so
 const FRAME_TIME_MS = 20;
 
 export class CallView {
-  /** `targetMs` is the jitter buffer's aim before the first call. */
+  /**
+   * `targetMs` is the jitter buffer's aim before the first call.
+   * @param {number} targetMs
+   */
   constructor(targetMs) {
     this.targetMs = targetMs;
     this.stage = new Stage();
     this.readouts = new Readouts();
     this.waveform = new Waveform();
     this.spectrum = new Spectrum();
+    /** @type {Measured | null} */
     this.measured = null;
     this.meters = new Meters();
+    /** @type {number | null} */
     this.stoppedAt = seconds();
     this.held = false;
+    this.began = 0;
     const clock = () => this.stoppedAt ?? seconds();
-    this.stage.add(byId("scope"), (...args) => this.waveform.draw(...args));
-    this.stage.add(byId("meters"), (...args) => this.meters.draw(...args));
-    this.stage.add(byId("spectrum"), (...args) => this.spectrum.draw(...args), SLOW_MS);
-    for (const [id, timeline] of Object.entries(this.timelines(clock))) {
-      this.stage.add(byId(id), (...args) => timeline.draw(...args), SLOW_MS);
-      this[id] = timeline;
+    this.stage.add(byId("scope"), this.waveform.draw.bind(this.waveform));
+    this.stage.add(byId("meters"), (context, width, height) =>
+      this.meters.draw(context, width, height),
+    );
+    this.stage.add(byId("spectrum"), this.spectrum.draw.bind(this.spectrum), SLOW_MS);
+    this.timelines = this.makeTimelines(clock);
+    for (const [id, timeline] of Object.entries(this.timelines)) {
+      this.stage.add(byId(id), timeline.draw.bind(timeline), SLOW_MS);
     }
-    byId("span").addEventListener("change", ({ target }) => {
-      this.waveform.spanSeconds = Number(target.value);
+    const span = /** @type {HTMLSelectElement} */ (byId("span"));
+    span.addEventListener("change", () => {
+      this.waveform.spanSeconds = Number(span.value);
       this.stage.refresh();
     });
     byId("hold").addEventListener("click", () => this.hold(!this.held));
   }
 
-  timelines(clock) {
+  /** @param {() => number} clock */
+  makeTimelines(clock) {
     const across = { clock, seconds: WINDOW_SECONDS };
     return {
       round: new Timeline({
@@ -59,7 +69,9 @@ export class CallView {
         high: 48,
         format: String,
         lines: () => this.line("ratio", "error"),
-        levels: () => [{ value: this.measured?.snr, label: "call", colour: "ink", dashed: true }],
+        levels: () => [
+          { value: this.measured?.snr ?? NaN, label: "call", colour: "ink", dashed: true },
+        ],
       }),
       "depth-plot": new Timeline({
         ...across,
@@ -73,10 +85,16 @@ export class CallView {
     };
   }
 
+  /**
+   * @param {"roundTrip" | "ratio" | "depth"} name
+   * @param {Colour} colour
+   * @param {Partial<Line>} [more]
+   */
   line(name, colour, more = {}) {
     return this.measured ? [{ series: this.measured[name], colour, ...more }] : [];
   }
 
+  /** @returns {Reference[]} */
   roundTripLevels() {
     const [p50, p95, p99] = this.readouts.percentiles;
     return [
@@ -87,7 +105,10 @@ export class CallView {
     ];
   }
 
-  /** Show a call that begins now. */
+  /**
+   * Show a call that begins now.
+   * @param {Call} call
+   */
   begin(call) {
     const { measured, settings } = call;
     if (measured !== this.measured) this.began = seconds();
@@ -96,38 +117,45 @@ export class CallView {
     this.stoppedAt = null;
     this.waveform.attach(measured.rings, (settings.rate * settings.frameMs) / 1000);
     this.spectrum.attach(measured.rings);
-    this.round.marks = measured.frameMarks;
-    this["depth-plot"].marks = measured.depthMarks;
+    this.timelines.round.marks = measured.frameMarks;
+    this.timelines["depth-plot"].marks = measured.depthMarks;
     clearInterval(this.timer);
-    this.timer = setInterval(() => this.update(), READOUT_MS);
-    this.update();
+    this.timer = setInterval(() => this.update(measured), READOUT_MS);
+    this.update(measured);
     this.hold(false);
   }
 
   /** Leave the last pictures standing. */
   finish() {
-    if (this.stoppedAt !== null) return;
+    if (this.stoppedAt !== null || !this.measured) return;
     clearInterval(this.timer);
-    this.update();
+    this.update(this.measured);
     this.stoppedAt = seconds();
     this.hold(false);
     this.stage.run(false);
   }
 
-  update() {
-    this.readouts.update(this.measured, this.began);
-    byId("ratio-note").textContent = note(this.measured);
+  /** @param {Measured} measured */
+  update(measured) {
+    this.readouts.update(measured, this.began);
+    byId("ratio-note").textContent = note(measured);
   }
 
-  /** Have the pictures stand still, though the call goes on. */
+  /**
+   * Have the pictures stand still, though the call goes on.
+   * @param {boolean} held
+   */
   hold(held) {
     this.held = held;
-    byId("hold").setAttribute("aria-pressed", held);
+    byId("hold").setAttribute("aria-pressed", String(held));
     this.stage.run(this.stoppedAt === null && !held);
   }
 }
 
-/** Return what the ratio's plot cannot show by itself. */
+/**
+ * Return what the ratio's plot cannot show by itself.
+ * @param {Measured} measured
+ */
 function note({ exact, untouched }) {
   if (exact) return "bit-exact: no error to draw";
   return untouched ? "the bytes came back untouched; the error is the encoding's" : "";

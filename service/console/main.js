@@ -5,7 +5,7 @@ import { CallView } from "./call-view.js";
 import { Caller } from "./call/caller.js";
 import { request, Settings } from "./call/settings.js";
 import { snippets } from "./call/snippets.js";
-import { byId, show } from "./page.js";
+import { button, byId, show } from "./page.js";
 import { askServer, audioUrl } from "./server.js";
 import { ServiceView } from "./service-view.js";
 import { Tabs } from "./tabs.js";
@@ -14,11 +14,12 @@ const CLEAR =
   "Nothing is played: a browser plays live audio only on pages that come over https " +
   "or from localhost.";
 
-const form = byId("settings");
+const form = /** @type {CallForm} */ (byId("settings"));
 const view = new CallView(Number(form.buffer.value));
 const service = new ServiceView();
 const caller = new Caller({
   say,
+  /** @param {Call} call */
   open(call) {
     mute(false);
     call.aim(settings.values().bufferMs);
@@ -27,7 +28,7 @@ const caller = new Caller({
   started({ id, codec }) {
     byId("session").textContent = id;
     byId("session-copied").textContent = "";
-    byId("copy-session").disabled = false;
+    button("copy-session").disabled = false;
     show("codec", codec);
   },
   over: () => view.finish(),
@@ -41,21 +42,26 @@ const settings = new Settings(form, {
   submitted() {
     if (!caller.busy) connect();
   },
+  /** @param {number} bufferMs */
   aimed(bufferMs) {
     view.targetMs = bufferMs;
     caller.call?.aim(bufferMs);
   },
 });
 
-/** Say where the call stands; `state` is one of the style sheet's. */
+/**
+ * Say where the call stands; `state` is one of the style sheet's.
+ * @param {string} state
+ * @param {Words} words
+ */
 function say(state, { title, what = "", todo = "" }) {
   byId("state").dataset.state = state;
   byId("state-title").textContent = title;
   byId("state-what").textContent = what || (state === "live" && !secure ? CLEAR : "");
   byId("state-todo").textContent = todo;
   byId("connect").textContent = caller.busy ? "Disconnect" : "Connect";
-  byId("connect").dataset.live = caller.busy;
-  byId("mute").disabled = !caller.call;
+  byId("connect").dataset.live = String(caller.busy);
+  button("mute").disabled = !caller.call;
 }
 
 async function connect() {
@@ -68,9 +74,10 @@ async function connect() {
   say("warn", { title: "Not connected", what: obstacle });
 }
 
+/** @param {boolean} on */
 function mute(on) {
   caller.call?.mute(on);
-  byId("mute").setAttribute("aria-pressed", on);
+  byId("mute").setAttribute("aria-pressed", String(on));
   byId("mute").textContent = on ? "Muted" : "Mute";
 }
 
@@ -105,14 +112,18 @@ function describe() {
   listen();
 }
 
-/** Copy an element's text; where the browser forbids that, select it for the person to copy. */
+/**
+ * Copy an element's text; where the browser forbids that, select it for the person to copy.
+ * @param {HTMLElement} element
+ * @param {HTMLElement} note
+ */
 async function copy(element, note) {
   note.textContent = "";
   try {
     await navigator.clipboard.writeText(element.textContent);
     note.textContent = "Copied.";
   } catch {
-    getSelection().selectAllChildren(element);
+    getSelection()?.selectAllChildren(element);
     note.textContent = "Selected: press Ctrl+C to copy.";
   }
 }
@@ -131,8 +142,8 @@ function explainTerms() {
 
 function acceptDrops() {
   let depth = 0; // of the elements that a drag has entered and not left
-  const over = (change) => (event) => {
-    if (!event.dataTransfer.types.includes("Files")) return;
+  const over = (/** @type {number} */ change) => (/** @type {DragEvent} */ event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
     depth += change;
     byId("drop").hidden = depth <= 0;
@@ -144,7 +155,7 @@ function acceptDrops() {
     event.preventDefault();
     depth = 0;
     byId("drop").hidden = true;
-    settings.take(event.dataTransfer.files[0]);
+    settings.take(event.dataTransfer?.files[0]);
   });
 }
 
@@ -156,7 +167,7 @@ byId("mute").addEventListener("click", () =>
   mute(byId("mute").getAttribute("aria-pressed") !== "true"),
 );
 byId("copy").addEventListener("click", () =>
-  copy(document.querySelector("pre:not([hidden])"), byId("copied")),
+  copy(/** @type {HTMLElement} */ (document.querySelector("pre:not([hidden])")), byId("copied")),
 );
 byId("copy-session").addEventListener("click", () => copy(byId("session"), byId("session-copied")));
 form.sound.addEventListener("change", () => {
@@ -175,7 +186,7 @@ new Tabs(byId("snippets"));
 acceptDrops();
 explainTerms();
 service.start();
-byId("wire").open = matchMedia("(min-width: 58.01rem)").matches;
+/** @type {HTMLDetailsElement} */ (byId("wire")).open = matchMedia("(min-width: 58.01rem)").matches;
 describe();
 if (location.hash === "#service") views.select(byId("tab-service"));
 

@@ -1,9 +1,24 @@
 /** The page's elements: finding one, and writing a figure into it. */
 
-/** Return the element with an id; the page has it from the start. */
-export const byId = (id) => document.getElementById(id);
+/**
+ * Return the element with an id; the page has it from the start.
+ * @param {string} id
+ */
+export const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** Set an element's text, value with a small unit, and tone, if they differ. */
+/**
+ * Return the button with an id.
+ * @param {string} id
+ */
+export const button = (id) => /** @type {HTMLButtonElement} */ (byId(id));
+
+/**
+ * Set an element's text, value with a small unit, and tone, if they differ.
+ * @param {string} id
+ * @param {string} value
+ * @param {string} [unit]
+ * @param {string} [tone]
+ */
 export function show(id, value, unit = "", tone = "") {
   const element = byId(id);
   const text = unit ? `${value}\u2009${unit}` : value;
@@ -17,7 +32,10 @@ export function show(id, value, unit = "", tone = "") {
   element.append(small);
 }
 
-/** Return a number with as many digits as are worth reading. */
+/**
+ * Return a number with as many digits as are worth reading.
+ * @param {number} value
+ */
 export function digits(value) {
   if (!Number.isFinite(value)) return "\u2013";
   return value.toFixed(value < 1 ? 2 : value < 100 ? 1 : 0);

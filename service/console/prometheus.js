@@ -1,6 +1,9 @@
 /** Prometheus' text format: reading it, and the rates and quantiles between two readings. */
 
-/** Return a Map from each series, as it is written (`name{label="value"}`), to its number. */
+/**
+ * Return a Map from each series, as it is written (`name{label="value"}`), to its number.
+ * @param {string} text
+ */
 export function parse(text) {
   const page = new Map();
   for (const line of text.split("\n")) {
@@ -16,7 +19,12 @@ export function parse(text) {
   return page;
 }
 
-/** Return the sum of all series of a metric whose labels include `having`. */
+/**
+ * Return the sum of all series of a metric whose labels include `having`.
+ * @param {Page} page
+ * @param {string} name
+ * @param {string} [having]
+ */
 export function total(page, name, having = "") {
   let sum = 0;
   for (const [series, value] of page) {
@@ -25,7 +33,12 @@ export function total(page, name, having = "") {
   return sum;
 }
 
-/** Return the values of one label of a metric, with their numbers. */
+/**
+ * Return the values of one label of a metric, with their numbers.
+ * @param {Page} page
+ * @param {string} name
+ * @param {string} label
+ */
 export function byLabel(page, name, label) {
   const found = new Map();
   for (const [series, value] of page) {
@@ -39,12 +52,18 @@ export function byLabel(page, name, label) {
 /**
  * Return a quantile of what a histogram counted between two pages; NaN where that is nothing.
  * Like Prometheus' histogram_quantile it is linear within a bucket.
+ * @param {Page} before
+ * @param {Page} after
+ * @param {string} name
+ * @param {string} having
+ * @param {number} share
  */
 export function quantile(before, after, name, having, share) {
+  /** @type {Bucket[]} */
   const buckets = [];
   for (const [series, value] of after) {
     if (!series.startsWith(`${name}_bucket{`) || !series.includes(having)) continue;
-    const bound = series.match(/[{,]le="([^"]*)"/)[1];
+    const bound = series.match(/[{,]le="([^"]*)"/)?.[1];
     const upTo = bound === "+Inf" ? Infinity : Number(bound);
     const count = value - (before.get(series) ?? 0);
     const same = buckets.find((bucket) => bucket.upTo === upTo);
@@ -55,6 +74,10 @@ export function quantile(before, after, name, having, share) {
   return within(buckets, share);
 }
 
+/**
+ * @param {Bucket[]} buckets
+ * @param {number} share
+ */
 function within(buckets, share) {
   const all = buckets.at(-1)?.count ?? 0;
   if (!(all > 0)) return NaN;

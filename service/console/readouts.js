@@ -7,7 +7,10 @@ import { byId, digits, show } from "./page.js";
 export const WINDOW_SECONDS = 10; // what the plots show, and what the percentiles are of
 const SHARES = [0.5, 0.95, 0.99];
 
-/** Return the signal-to-noise ratio, or words where there is no number for it. */
+/**
+ * Return the signal-to-noise ratio, or words where there is no number for it.
+ * @param {Measured} measured
+ */
 function ratio({ exact, snr, noise }) {
   if (exact) return ["bit-exact", ""];
   if (noise === 0 && !Number.isNaN(snr)) return ["no error", ""];
@@ -20,7 +23,11 @@ export class Readouts {
     this.percentiles = [NaN, NaN, NaN];
   }
 
-  /** Work out and show what a call's `measured` says; `began` is when it was connected, or null. */
+  /**
+   * Work out and show what a call's `measured` says; `began` is when it was connected, or null.
+   * @param {Measured} measured
+   * @param {number} began
+   */
   update(measured, began) {
     const since = seconds() - WINDOW_SECONDS;
     this.percentiles = quantiles(measured.roundTrip, since, SHARES, this.scratch);
@@ -42,16 +49,18 @@ export class Readouts {
     Object.assign(byId("readouts").dataset, { frames: measured.frames, snr: measured.snr });
   }
 
+  /** @param {Meters} meters */
   levels(meters) {
-    for (const name of ["sent", "received"]) {
+    for (const name of /** @type {const} */ (["sent", "received"])) {
       const value = Math.round(meters[name].rms);
       const element = byId(`level-${name}`);
-      element.setAttribute("aria-valuenow", value);
+      element.setAttribute("aria-valuenow", String(value));
       element.setAttribute("aria-valuetext", `${value} decibels`);
     }
   }
 }
 
+/** @param {number} passed */
 function clock(passed) {
   const whole = Math.floor(passed);
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;

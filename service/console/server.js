@@ -3,7 +3,10 @@
 const ANSWER_MS = 3000; // a service that answers later is as good as gone
 const PAGE = new URL("./", location.href);
 
-/** Return the address of /ws/audio for a query, on the page's own origin. */
+/**
+ * Return the address of /ws/audio for a query, on the page's own origin.
+ * @param {string} query
+ */
 export function audioUrl(query) {
   const url = new URL("ws/audio", PAGE);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
@@ -11,10 +14,14 @@ export function audioUrl(query) {
   return url.href;
 }
 
-/** Return the facts of server.json for a caller with this token, or null without an answer. */
+/**
+ * Return the facts of server.json for a caller with this token, or null without an answer.
+ * @param {string} token
+ */
 export async function askServer(token) {
   const url = new URL("console/server.json", PAGE);
   url.searchParams.set("origin", location.origin);
+  /** @type {Record<string, string>} */
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   try {
     const answer = await fetch(url, {

@@ -14,11 +14,14 @@ const LONGEST_STEP_SECONDS = 3; // between readings that a line may join
 const HISTORY_SECONDS = 60;
 const GONE = "No answer from /metrics";
 const TURNAROUND = "rt_audio_frame_turnaround_seconds";
+/** @type {Record<string, Colour>} */
 const CODECS = { audioop: "sent", numpy: "received", pure_python: "error" };
 const NAMES = ["streams", "in", "out", "turnaround50", "turnaround99", "refused", "lag"];
 
+/** @param {number} value */
 const took = (value) =>
   value < 1e-3 ? `${digits(value * 1e6)} \u00b5s` : `${digits(value * 1e3)} ms`;
+/** @param {number} value */
 const time = (value) =>
   value < 1e-3
     ? `${+(value * 1e6).toPrecision(1)} \u00b5s`
@@ -26,6 +29,7 @@ const time = (value) =>
       ? `${+(value * 1e3).toPrecision(1)} ms`
       : `${value} s`;
 
+/** @param {Page} page */
 const began = (page) => total(page, "process_start_time_seconds");
 
 export class ServiceView {
@@ -35,11 +39,12 @@ export class ServiceView {
       ...Object.keys(CODECS).flatMap((codec) => [`${codec}50`, `${codec}99`]),
     ];
     this.series = Object.fromEntries(names.map((name) => [name, new Series(2 * HISTORY_SECONDS)]));
+    /** @type {Reading[]} */
     this.pages = [];
     this.at = seconds(); // of the last reading, answered or not
     this.stage = new Stage();
     for (const [id, timeline] of Object.entries(this.timelines())) {
-      this.stage.add(byId(id), (...args) => timeline.draw(...args));
+      this.stage.add(byId(id), timeline.draw.bind(timeline));
     }
   }
 
@@ -48,10 +53,17 @@ export class ServiceView {
     const linear = {
       ...across,
       low: 0,
-      format: (value) => (value < 1000 ? +value.toFixed(2) : `${value / 1000}k`),
+      format: (/** @type {number} */ value) =>
+        value < 1000 ? String(+value.toFixed(2)) : `${value / 1000}k`,
     };
     const log = { ...across, log: true, format: time };
+    /**
+     * @param {string} name
+     * @param {Colour} colour
+     * @param {Partial<Line>} [more]
+     */
     const line = (name, colour, more) => ({ series: this.series[name], colour, ...more });
+    /** @type {Reference} */
     const frame = { value: 0.02, label: "20 ms", colour: "warn" };
     return {
       "c-streams": new Timeline({
@@ -115,40 +127,67 @@ export class ServiceView {
     this.at = at;
     if (text === null) this.miss(at);
     else this.take(at, parse(text));
-    byId("view-service").dataset.gone = text === null;
+    byId("view-service").dataset.gone = String(text === null);
     this.stage.refresh();
   }
 
+  /**
+   * @param {number} at
+   * @param {Page} page
+   */
   take(at, page) {
     const before = this.pages.at(-1);
     const restarted = before && began(page) !== began(before.page);
     // A browser reads less often for a page that nobody sees.
     if (restarted || (before && at - before.at > LONGEST_STEP_SECONDS)) this.interrupt(before.at);
-    this.pages.push({ at, page });
+    const now = { at, page };
+    this.pages.push(now);
     if (this.pages.length > WINDOW_PAGES) this.pages.shift();
-    this.measure(this.pages.at(-1), this.pages.at(-2), this.pages[0]);
+    this.measure(now, this.pages.at(-2), this.pages[0]);
     this.state(page);
   }
 
+  /** @param {number} at */
   miss(at) {
     this.interrupt(at);
     show("own", "\u2013");
     this.say("bad", GONE, "The service is gone or cannot be reached; reading goes on.");
   }
 
-  /** Have no line and no rate reach across a time without readings. */
+  /**
+   * Have no line and no rate reach across a time without readings.
+   * @param {number} at
+   */
   interrupt(at) {
     this.pages = [];
     for (const series of Object.values(this.series)) series.add(at, NaN);
   }
 
-  /** Add to the series: rates since the page before, quantiles since the oldest page. */
+  /**
+   * Add to the series: rates since the page before, quantiles since the oldest page.
+   * @param {Reading} now
+   * @param {Reading | undefined} before
+   * @param {Reading} oldest
+   */
   measure({ at, page }, before, oldest) {
+    /**
+     * @param {string} name
+     * @param {number} value
+     */
     const add = (name, value) => this.series[name].add(at, value);
+    /**
+     * @param {string} name
+     * @param {string} [having]
+     */
     const rate = (name, having) =>
       before
         ? (total(page, name, having) - total(before.page, name, having)) / (at - before.at)
         : NaN;
+    /**
+     * @param {string} name
+     * @param {string} having
+     * @param {number} share
+     */
     const between = (name, having, share) => quantile(oldest.page, page, name, having, share);
     add("streams", total(page, "rt_audio_sessions_active"));
     add("in", rate("rt_audio_frames_total", 'direction="inbound"'));
@@ -165,14 +204,24 @@ export class ServiceView {
     this.figures(page, rate("process_cpu_seconds_total"));
   }
 
-  /** Show, beside a call's round trips, the mean of what the service itself takes for a frame. */
+  /**
+   * Show, beside a call's round trips, the mean of what the service itself takes for a frame.
+   * @param {Page} page
+   * @param {Page} oldest
+   */
   own(page, oldest) {
+    /** @param {string} name */
     const since = (name) => total(page, name) - total(oldest, name);
     const mean = since(`${TURNAROUND}_sum`) / since(`${TURNAROUND}_count`);
     show("own", digits(1000 * mean), Number.isFinite(mean) ? "ms" : "");
   }
 
+  /**
+   * @param {Page} page
+   * @param {number} cores
+   */
   figures(page, cores) {
+    /** @param {string} name */
     const last = (name) => this.series[name].last;
     show("v-streams", String(last("streams")), `of ${total(page, "rt_audio_max_sessions")}`);
     show("v-frames", digits(last("in")), `in, ${digits(last("out"))} out`);
@@ -200,6 +249,7 @@ export class ServiceView {
     this.tallies(byLabel(page, "rt_audio_sessions_total", "outcome"));
   }
 
+  /** @param {Map<string, number>} outcomes */
   tallies(outcomes) {
     const rows = [...outcomes].map(([outcome, count]) => {
       const row = document.createElement("div");
@@ -214,6 +264,7 @@ export class ServiceView {
     byId("v-ended").replaceChildren(...rows);
   }
 
+  /** @param {Page} page */
   state(page) {
     const full = total(page, "rt_audio_sessions_active") >= total(page, "rt_audio_max_sessions");
     if (total(page, "rt_audio_draining"))
@@ -226,6 +277,11 @@ export class ServiceView {
     else this.say("live", "Taking calls", "");
   }
 
+  /**
+   * @param {string} state
+   * @param {string} title
+   * @param {string} more
+   */
   say(state, title, more) {
     const element = byId("service-state");
     if (element.dataset.title === title) return;

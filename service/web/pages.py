@@ -93,11 +93,16 @@ def console(settings: Settings, roster: Roster, access: Access) -> Blueprint:
 
 
 def _files() -> dict[str, _File]:
-    """Return the packaged files by their path within the console's folder."""
+    """Return the packaged files by their path within the console's folder.
+
+    A file of another type, as TypeScript's declarations are, is not for browsers.
+    """
     files = {}
     for path, packaged in _below(resources.files("service").joinpath("console")):
-        content = packaged.read_bytes()
-        files[path] = _File(content, _TYPES[path.rpartition(".")[2]], _digest(content))
+        content_type = _TYPES.get(path.rpartition(".")[2])
+        if content_type is not None:
+            content = packaged.read_bytes()
+            files[path] = _File(content, content_type, _digest(content))
     return files
 
 

@@ -3,35 +3,44 @@
 import { Resampler } from "./resampler.js";
 
 class Capture extends AudioWorkletProcessor {
+  /** @param {{ processorOptions: { rate: number, frameSamples: number } }} options */
   constructor({ processorOptions: { rate, frameSamples } }) {
     super();
     this.resampler = rate === sampleRate ? null : new Resampler(sampleRate, rate);
     this.block = new Float32Array(frameSamples);
     this.filled = 0;
     this.stopped = false;
+    /** @type {MessagePort | null} */
+    this.frames = null;
     this.port.onmessage = ({ data }) => {
       if (data.frames) this.frames = data.frames;
       if (data.stop) this.stopped = true;
     };
   }
 
+  /** @param {Float32Array[][]} inputs */
   process([[input]]) {
     if (input && this.frames) {
-      if (this.resampler) this.convert(input);
+      if (this.resampler) this.convert(this.resampler, input);
       else this.copy(input);
     }
     return !this.stopped;
   }
 
-  convert(input) {
-    this.resampler.write(input);
+  /**
+   * @param {Resampler} resampler
+   * @param {Float32Array} input
+   */
+  convert(resampler, input) {
+    resampler.write(input);
     for (;;) {
-      this.filled = this.resampler.read(this.block, this.filled, this.block.length);
+      this.filled = resampler.read(this.block, this.filled, this.block.length);
       if (this.filled < this.block.length) return;
       this.emit();
     }
   }
 
+  /** @param {Float32Array} input */
   copy(input) {
     for (let at = 0; at < input.length;) {
       const count = Math.min(input.length - at, this.block.length - this.filled);
@@ -48,7 +57,7 @@ class Capture extends AudioWorkletProcessor {
       frame[i] = Math.round(Math.max(-32768, Math.min(32767, this.block[i] * 32768)));
     }
     this.filled = 0;
-    this.frames.postMessage(frame, [frame.buffer]);
+    this.frames?.postMessage(frame, [frame.buffer]);
   }
 }
 

@@ -8,30 +8,29 @@ export const secure = window.isSecureContext;
 
 const FADE_SECONDS = 0.02;
 
-/** The loudspeaker, made at the first call because a browser wants a click before sound. */
-class Speaker {
-  async ready() {
-    this.loading ??= this.load();
-    await this.loading;
-    await this.context.resume();
+/** The page's sound, in and out. */
+class Output {
+  /** @param {AudioContext} context */
+  constructor(context) {
+    this.context = context;
+    this.gain = new GainNode(context);
+    this.gain.connect(context.destination);
   }
 
-  async load() {
-    this.context = new AudioContext({ latencyHint: "interactive" });
-    this.gain = new GainNode(this.context, { gain: this.audible ? 1 : 0 });
-    this.gain.connect(this.context.destination);
-    const modules = ["player-worklet.js", "capture-worklet.js"];
-    const load = (name) => this.context.audioWorklet.addModule(new URL(name, import.meta.url));
-    await Promise.all(modules.map(load));
-  }
-
-  /** Sound or silence; silence stops no stream. */
+  /**
+   * Sound or silence; silence stops no stream.
+   * @param {boolean} audible
+   */
   listen(audible) {
-    this.audible = audible;
-    this.gain?.gain.setTargetAtTime(audible ? 1 : 0, this.context.currentTime, FADE_SECONDS / 3);
+    this.gain.gain.setTargetAtTime(audible ? 1 : 0, this.context.currentTime, FADE_SECONDS / 3);
   }
 
-  /** Return a node that plays what is posted to `frames`; `report` gets its buffer's state. */
+  /**
+   * Return a node that plays what is posted to `frames`; `report` gets its buffer's state.
+   * @param {number} rate
+   * @param {number} targetMs
+   * @param {(state: BufferState) => void} report
+   */
   player(rate, targetMs, report) {
     const node = new AudioWorkletNode(this.context, "player", {
       numberOfInputs: 0,
@@ -44,12 +43,16 @@ class Speaker {
     node.connect(this.gain);
     return {
       frames: port2,
-      aim: (ms) => node.port.postMessage({ targetMs: ms }),
+      aim: (/** @type {number} */ ms) => node.port.postMessage({ targetMs: ms }),
       stop: () => end(node),
     };
   }
 
-  /** Return the unprocessed microphone; `frames` is a port that gets Int16Array frames. */
+  /**
+   * Return the unprocessed microphone; `frames` is a port that gets Int16Array frames.
+   * @param {number} rate
+   * @param {number} frameSamples
+   */
   async microphone(rate, frameSamples) {
     const constraints = {
       echoCancellation: false,
@@ -76,15 +79,54 @@ class Speaker {
   }
 }
 
+/** The output, opened at the first call because a browser wants a click before sound. */
+class Speaker {
+  constructor() {
+    this.audible = true;
+    /** @type {Promise<Output> | null} */
+    this.opening = null;
+  }
+
+  /** Return the output, once it is there and runs. */
+  async open() {
+    this.opening ??= open();
+    const output = await this.opening;
+    output.listen(this.audible);
+    await output.context.resume();
+    return output;
+  }
+
+  /** @param {boolean} audible */
+  listen(audible) {
+    this.audible = audible;
+    this.opening?.then((output) => output.listen(this.audible));
+  }
+}
+
 export const speaker = new Speaker();
 
+async function open() {
+  const context = new AudioContext({ latencyHint: "interactive" });
+  for (const name of ["player-worklet.js", "capture-worklet.js"]) {
+    await context.audioWorklet.addModule(new URL(name, import.meta.url));
+  }
+  return new Output(context);
+}
+
+/** @param {AudioWorkletNode} node */
 function end(node) {
   node.port.postMessage({ stop: true });
   node.port.onmessage = null;
   node.disconnect();
 }
 
+/**
+ * Raise why the microphone cannot be had, in words for the person at the page.
+ * @param {Error} error
+ * @returns {never}
+ */
 function explain(error) {
+  /** @type {Record<string, string>} */
   const words = {
     NotAllowedError:
       "The browser was not allowed to use the microphone. " +
@@ -95,7 +137,11 @@ function explain(error) {
   throw new AudioError(words[error.name] ?? `The microphone cannot be used: ${error.message}`);
 }
 
-/** Return an audio file's samples (Int16Array, mono) at a rate; the browser converts them. */
+/**
+ * Return an audio file's samples (Int16Array, mono) at a rate; the browser converts them.
+ * @param {ArrayBuffer} bytes
+ * @param {number} rate
+ */
 export async function decodeFile(bytes, rate) {
   const context = new OfflineAudioContext(1, 1, rate);
   const audio = await context.decodeAudioData(bytes.slice(0)).catch(() => {
@@ -117,6 +163,7 @@ export async function decodeFile(bytes, rate) {
   return pcm;
 }
 
+/** @type {ArrayBuffer | null} */
 let speech = null;
 
 /** Return the bytes of the speech sample that comes with the page. */

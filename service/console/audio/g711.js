@@ -8,8 +8,10 @@
 const MULAW_BIAS = 33; // makes every segment's bounds powers of two (G.711, table 2a)
 const MULAW_LARGEST = 0x1fff;
 
+/** @param {number} value */
 const bitLength = (value) => 32 - Math.clz32(value);
 
+/** @param {number} sample */
 function mulawCompress(sample) {
   const magnitude = (sample >= 0 ? sample : ~sample) >> 2;
   const biased = Math.min(magnitude + MULAW_BIAS, MULAW_LARGEST);
@@ -19,6 +21,7 @@ function mulawCompress(sample) {
   return sign | (~((segment << 4) | interval) & 0x7f); // codes travel inverted (G.711, 3.2)
 }
 
+/** @param {number} code */
 function mulawExpand(code) {
   const segment = (~code >> 4) & 0x07;
   const interval = ~code & 0x0f;
@@ -26,6 +29,7 @@ function mulawExpand(code) {
   return (code & 0x80 ? magnitude : -magnitude) << 2;
 }
 
+/** @param {number} sample */
 function alawCompress(sample) {
   const magnitude = (sample >= 0 ? sample : ~sample) >> 4;
   const segment = Math.max(bitLength(magnitude) - 4, 0);
@@ -34,6 +38,7 @@ function alawCompress(sample) {
   return (sign | (segment << 4) | interval) ^ 0x55; // even bits travel inverted (G.711, 3.2)
 }
 
+/** @param {number} code */
 function alawExpand(code) {
   const segment = ((code ^ 0x55) >> 4) & 0x07;
   const interval = (code ^ 0x55) & 0x0f;
@@ -43,17 +48,23 @@ function alawExpand(code) {
 }
 
 class Law {
+  /**
+   * @param {Scale} compress
+   * @param {Scale} expand
+   */
   constructor(compress, expand) {
     this.codes = Uint8Array.from({ length: 65536 }, (_, at) => compress((at << 16) >> 16));
     this.samples = Int16Array.from({ length: 256 }, (_, code) => expand(code));
   }
 
+  /** @param {Int16Array} pcm */
   encode(pcm) {
     const codes = new Uint8Array(pcm.length);
     for (let i = 0; i < pcm.length; i++) codes[i] = this.codes[pcm[i] & 0xffff];
     return codes;
   }
 
+  /** @param {Uint8Array} codes */
   decode(codes) {
     const pcm = new Int16Array(codes.length);
     for (let i = 0; i < codes.length; i++) pcm[i] = this.samples[codes[i]];
@@ -68,7 +79,10 @@ const LAWS = {
 
 const LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
-/** Return 16-bit samples in little-endian order; a big-endian machine has to swap the bytes. */
+/**
+ * Return 16-bit samples in little-endian order; a big-endian machine has to swap the bytes.
+ * @param {Int16Array} pcm
+ */
 function wireOrder(pcm) {
   if (LITTLE_ENDIAN) return pcm;
   const view = new DataView(new ArrayBuffer(pcm.byteLength));
@@ -76,12 +90,20 @@ function wireOrder(pcm) {
   return new Int16Array(view.buffer);
 }
 
-/** Return the bytes that go onto the wire for samples (Int16Array) in `encoding`. */
+/**
+ * Return the bytes that go onto the wire for samples (Int16Array) in `encoding`.
+ * @param {Int16Array} pcm
+ * @param {Encoding} encoding
+ */
 export function encode(pcm, encoding) {
   return encoding === "pcm16" ? wireOrder(pcm) : LAWS[encoding].encode(pcm);
 }
 
-/** Return the samples (Int16Array) of a message (ArrayBuffer) that came in `encoding`. */
+/**
+ * Return the samples (Int16Array) of a message (ArrayBuffer) that came in `encoding`.
+ * @param {ArrayBuffer} message
+ * @param {Encoding} encoding
+ */
 export function decode(message, encoding) {
   if (encoding === "pcm16") return wireOrder(new Int16Array(message));
   return LAWS[encoding].decode(new Uint8Array(message));

@@ -16,7 +16,12 @@ const CAPACITY_SECONDS = 2;
 const PIECE = 32; // samples handed to the resampler at a time, so that little hides in there
 
 export class JitterBuffer {
-  /** Play frames of `rate` samples a second at `outRate`; the target depth is in milliseconds. */
+  /**
+   * Play frames of `rate` samples a second at `outRate`; the target depth is in milliseconds.
+   * @param {number} rate
+   * @param {number} outRate
+   * @param {number} targetMs
+   */
   constructor(rate, outRate, targetMs) {
     this.rate = rate;
     this.outRate = outRate;
@@ -28,7 +33,9 @@ export class JitterBuffer {
     this.fadeIn = false;
     this.underruns = 0;
     this.cuts = 0;
-    this.target = 0;
+    this.target = this.average = 0;
+    this.cutBack = false;
+    this.resampler = new Resampler(rate, outRate);
     this.retarget(targetMs);
   }
 
@@ -36,7 +43,10 @@ export class JitterBuffer {
     return (1000 * this.depth) / this.rate;
   }
 
-  /** Aim at another depth, at once. */
+  /**
+   * Aim at another depth, at once.
+   * @param {number} targetMs
+   */
   retarget(targetMs) {
     const target = Math.round((targetMs / 1000) * this.rate);
     if (target > this.depth) this.playing = false;
@@ -44,7 +54,10 @@ export class JitterBuffer {
     this.target = this.average = target;
   }
 
-  /** Queue a frame (Int16Array); what has no room any more pushes out the oldest. */
+  /**
+   * Queue a frame (Int16Array); what has no room any more pushes out the oldest.
+   * @param {Int16Array} frame
+   */
   push(frame) {
     const { queue } = this;
     const excess = this.depth + frame.length - queue.length;
@@ -57,7 +70,10 @@ export class JitterBuffer {
     this.depth += frame.length;
   }
 
-  /** Fill `out` (Float32Array) with what is to be heard next; silence while there is nothing. */
+  /**
+   * Fill `out` (Float32Array) with what is to be heard next; silence while there is nothing.
+   * @param {Float32Array} out
+   */
   pull(out) {
     if (!this.playing && this.depth > 0 && this.depth >= this.target) this.start();
     if (!this.playing) {
@@ -88,6 +104,7 @@ export class JitterBuffer {
     this.resampler = new Resampler(this.rate, this.outRate);
   }
 
+  /** @param {Float32Array} out */
   render(out) {
     this.average += ((this.depth - this.average) * out.length) / (AVERAGE_SECONDS * this.outRate);
     const off = ((this.average - this.target) / this.rate) * TRIM_PER_SECOND;
@@ -108,6 +125,7 @@ export class JitterBuffer {
     return count === PIECE ? this.piece : this.piece.subarray(0, count);
   }
 
+  /** @param {number} count */
   drop(count) {
     this.head = (this.head + count) % this.queue.length;
     this.depth -= count;
@@ -115,7 +133,13 @@ export class JitterBuffer {
   }
 }
 
-/** Fade the samples from `start` to `end` in (direction 1) or out (-1), in a straight line. */
+/**
+ * Fade the samples from `start` to `end` in (direction 1) or out (-1), in a straight line.
+ * @param {Float32Array} out
+ * @param {number} start
+ * @param {number} end
+ * @param {number} direction
+ */
 function fade(out, start, end, direction) {
   for (let i = start; i < end; i++) {
     const share = (i - start + 0.5) / (end - start);

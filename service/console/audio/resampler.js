@@ -10,7 +10,10 @@ const CROSSINGS = 16; // zero crossings on either side, at the lower of the two 
 const ROLL_OFF = 0.92; // the pass band's share, so that the transition ends at half the rate
 const KAISER_BETA = 8; // stop band below -80 dB
 
-/** The modified Bessel function of order zero, of which Kaiser's window is made. */
+/**
+ * The modified Bessel function of order zero, of which Kaiser's window is made.
+ * @param {number} x
+ */
 function bessel(x) {
   let sum = 1;
   let term = 1;
@@ -21,6 +24,10 @@ function bessel(x) {
   return sum;
 }
 
+/**
+ * @param {number} cutoff
+ * @param {number} half
+ */
 function filterTable(cutoff, half) {
   const taps = 2 * half;
   const table = new Float32Array((PHASES + 1) * taps);
@@ -37,7 +44,11 @@ function filterTable(cutoff, half) {
 }
 
 export class Resampler {
-  /** Convert from one rate to another, both in samples a second. */
+  /**
+   * Convert from one rate to another, both in samples a second.
+   * @param {number} from
+   * @param {number} to
+   */
   constructor(from, to) {
     this.step = from / to;
     const cutoff = Math.min(1, to / from) * ROLL_OFF;
@@ -48,7 +59,10 @@ export class Resampler {
     this.position = this.half - 1;
   }
 
-  /** Take input; more than 4096 samples ahead of what is read are refused as a RangeError. */
+  /**
+   * Take input; more than 4096 samples ahead of what is read are refused as a RangeError.
+   * @param {Float32Array} samples
+   */
   write(samples) {
     if (this.filled + samples.length > this.input.length) {
       const spent = Math.floor(this.position) - this.half + 1;
@@ -63,6 +77,9 @@ export class Resampler {
   /**
    * Fill `out` from index `at` up to `end` as far as the input reaches; return the index reached.
    * `trim` stretches the step, to play a little faster (above 1) or slower.
+   * @param {Float32Array} out
+   * @param {number} at
+   * @param {number} end
    */
   read(out, at, end, trim = 1) {
     const { input, table, half } = this;

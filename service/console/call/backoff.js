@@ -9,7 +9,10 @@ const PATIENCE_SECONDS = 30; // without a reply
  * the callers of an instance that went away do not all come back at the same moment.
  */
 export class Backoff {
-  /** `clock` returns the time in seconds, `random` a number from 0 to 1. */
+  /**
+   * `clock` returns the time in seconds, `random` a number from 0 to 1.
+   * @param {() => number} [clock]
+   */
   constructor(clock = () => performance.now() / 1000, random = Math.random) {
     this.clock = clock;
     this.random = random;
@@ -22,6 +25,8 @@ export class Backoff {
    *
    * `atLeast` is what the service asked for; `replies` counts all replies so far. A further reply
    * begins the bound and the patience anew.
+   * @param {number} atLeast
+   * @param {number} replies
    */
   afterFailure(atLeast, replies) {
     const now = this.clock();

@@ -7,18 +7,31 @@ export class Call {
    * A call by the form's settings, which adds to `measured`.
    *
    * `on` has `open()`, `started({ id, codec })` and `silence({ seconds, waiting })`.
+   * @param {CallSettings} settings
+   * @param {Measured} measured
+   * @param {CallEvents} on
    */
   constructor(settings, measured, on) {
     this.settings = settings;
     this.measured = measured;
     this.on = on;
     this.over = false;
-    this.ending = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
+    this.resolve = (/** @type {Ending} */ _ending) => {};
+    this.reject = (/** @type {Error} */ _error) => {};
+    /** @type {Promise<Ending>} */
+    this.ending = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
   }
 
-  /** Carry the call to its end, and return the ending; raises what keeps it from beginning. */
+  /**
+   * Carry the call to its end, and return the ending; raises what keeps it from beginning.
+   * @param {string} url
+   * @param {string[]} protocols
+   */
   async run(url, protocols) {
-    this.start(url, protocols).catch(this.reject);
+    this.start(url, protocols).catch((error) => this.reject(error));
     try {
       return await this.ending;
     } finally {
@@ -29,20 +42,25 @@ export class Call {
     }
   }
 
-  /** Get the source ready and connect; raises AudioError where that cannot be done. */
+  /**
+   * Get the source ready and connect; raises AudioError where that cannot be done.
+   * @param {string} url
+   * @param {string[]} protocols
+   */
   async start(url, protocols) {
     const { rate, frameMs, encoding, reply, source, bufferMs } = this.settings;
     const samples = await this.samples();
-    if (secure) await speaker.ready();
+    const output = secure ? await speaker.open() : null;
     if (this.over) return;
+    const samplesAFrame = (rate * frameMs) / 1000;
     const mic =
-      source === "microphone" ? await speaker.microphone(rate, (rate * frameMs) / 1000) : null;
+      output && source === "microphone" ? await output.microphone(rate, samplesAFrame) : null;
     if (this.over) {
       mic?.stop();
       return;
     }
     this.mic = mic;
-    if (secure) this.player = speaker.player(rate, bufferMs, (state) => this.buffered(state));
+    this.player = output?.player(rate, bufferMs, (state) => this.buffered(state));
     const ports = { mic: mic?.frames ?? null, player: this.player?.frames ?? null };
     this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     this.worker.onmessage = ({ data }) => this.handle(data);
@@ -50,16 +68,17 @@ export class Call {
       this.reject(new Error(message ?? "The call's worker could not be loaded."));
     this.worker.postMessage(
       { type: "open", url, protocols, rate, frameMs, encoding, reply, source, samples, ...ports },
-      Object.values(ports).filter(Boolean),
+      Object.values(ports).filter((port) => port !== null),
     );
   }
 
   async samples() {
     const { source, file, rate } = this.settings;
     if (source === "speech") return decodeFile(await speechFile(), rate);
-    return source === "file" ? decodeFile(file, rate) : null;
+    return file && source === "file" ? decodeFile(file, rate) : null;
   }
 
+  /** @param {WorkerReport} message */
   handle(message) {
     if (this.over) return;
     if (message.type === "frame") this.measured.take(message);
@@ -72,14 +91,17 @@ export class Call {
     }
   }
 
+  /** @param {BufferState} state */
   buffered(state) {
     if (!this.over) this.measured.takeBuffer(state);
   }
 
+  /** @param {boolean} on */
   mute(on) {
     this.worker?.postMessage({ type: "mute", on });
   }
 
+  /** @param {number} bufferMs */
   aim(bufferMs) {
     this.player?.aim(bufferMs);
   }

@@ -12,14 +12,19 @@ import { request } from "./settings.js";
 const RECONNECT_CODES = [1001, 1006, 1012, 1013];
 /** A further try does not help against these; the person has to change something. */
 const FINAL_REFUSALS = ["unauthorized", "origin"];
+/** @type {Record<number, string>} */
 const STATES = { 1000: "idle", 1001: "warn" };
 
 const HUNG_UP = "hung up";
 const REPLACED = "replaced";
 
-/** Return after so many seconds, or as soon as `signal` is aborted. */
+/**
+ * Return after so many seconds, or as soon as `signal` is aborted.
+ * @param {number} wait
+ * @param {AbortSignal} signal
+ */
 function pause(wait, signal) {
-  return new Promise((resolve) => {
+  return new Promise((/** @type {(value?: undefined) => void} */ resolve) => {
     const timer = setTimeout(resolve, 1000 * wait);
     signal.addEventListener("abort", () => {
       clearTimeout(timer);
@@ -33,11 +38,15 @@ export class Caller {
    * `on.say(state, { title, what, todo })` tells the person where the call stands, `on.open(call)`
    * that it is connected, `on.started({ id, codec })` what the service says of it, and `on.over()`
    * that nothing more comes.
+   * @param {CallerEvents} on
    */
   constructor(on) {
     this.on = on;
+    /** @type {Call | null} */
     this.call = null; // once it is connected
+    /** @type {AbortController | null} */
     this.turn = null; // the AbortController of what goes on now
+    /** @type {Promise<void>} */
     this.over = Promise.resolve();
   }
 
@@ -46,7 +55,10 @@ export class Caller {
     return this.turn !== null;
   }
 
-  /** Begin a call with these settings; one on the line ends first. */
+  /**
+   * Begin a call with these settings; one on the line ends first.
+   * @param {CallSettings} settings
+   */
   async connect(settings) {
     this.turn?.abort(REPLACED);
     const turn = (this.turn = new AbortController());
@@ -63,10 +75,15 @@ export class Caller {
     await this.over;
   }
 
-  /** Carry a call, over as many connections as it takes, and say how it ended. */
+  /**
+   * Carry a call, over as many connections as it takes, and say how it ended.
+   * @param {CallSettings} settings
+   * @param {AbortSignal} signal
+   */
   async carry(settings, signal) {
     const measured = new Measured(settings.rate);
     const backoff = new Backoff();
+    /** @type {number | null} */
     let lostAt = null;
     let lost = ""; // how the last call ended that was connected
     for (let tries = 1; !signal.aborted; tries++) {
@@ -93,15 +110,27 @@ export class Caller {
     else this.on.over();
   }
 
+  /**
+   * @param {string} state
+   * @param {Words} words
+   */
   finish(state, words) {
     this.turn = null;
     this.on.over();
     this.on.say(state, words);
   }
 
-  /** Return how one connection ended, or `{ error }` where it could not even be tried. */
+  /**
+   * Return how one connection ended, or `{ error }` where it could not even be tried.
+   * @param {CallSettings} settings
+   * @param {Measured} measured
+   * @param {number | null} lostAt
+   * @param {AbortSignal} signal
+   * @returns {Promise<Outcome>}
+   */
   async attempt(settings, measured, lostAt, signal) {
     const lost = measured.lost;
+    /** @type {Words} */
     const live = { title: "Connected" };
     const call = new Call(settings, measured, {
       open: () => {
@@ -113,8 +142,8 @@ export class Caller {
         this.on.open(call);
         this.on.say("live", live);
       },
-      started: (event) => this.on.started(event),
-      silence: (silence) => {
+      started: (/** @type {Started} */ event) => this.on.started(event),
+      silence: (/** @type {Silence} */ silence) => {
         if (signal.aborted) return;
         if (silence.seconds) this.on.say("warn", silent(silence));
         else this.on.say("live", live);
@@ -126,7 +155,7 @@ export class Caller {
     try {
       return await call.run(audioUrl(`${query}&events=json`), protocols);
     } catch (error) {
-      return { opened: false, error };
+      return { opened: false, error: /** @type {Error} */ (error) };
     } finally {
       signal.removeEventListener("abort", close);
       this.call = null;
@@ -134,6 +163,7 @@ export class Caller {
   }
 }
 
+/** @param {Silence} silence */
 function silent({ seconds: passed, waiting }) {
   return {
     title: `No reply for ${Math.round(passed)} s`,
@@ -142,7 +172,13 @@ function silent({ seconds: passed, waiting }) {
   };
 }
 
-/** Return how to say an ending, and the least wait before another try; null if none would help. */
+/**
+ * Return how to say an ending, and the least wait before another try; null if none would help.
+ * @param {Outcome} ending
+ * @param {string} token
+ * @param {boolean} reconnecting
+ * @returns {Promise<{ words: Words, state: string, atLeast: number | null }>}
+ */
 async function judge(ending, token, reconnecting) {
   if (ending.error instanceof AudioError) return broken(ending.error);
   if (ending.opened) {
@@ -157,6 +193,7 @@ async function judge(ending, token, reconnecting) {
   return { words: explainRefusal(facts), state: "bad", atLeast };
 }
 
+/** @param {Error} error */
 function broken(error) {
   return { words: { title: "Not connected", what: error.message }, state: "bad", atLeast: null };
 }

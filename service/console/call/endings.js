@@ -4,6 +4,7 @@ const LOOK =
   "Look whether the service still runs (/health), and at the network and proxies in between; " +
   "then connect again.";
 
+/** @type {Record<number, [string, string]>} */
 const BY_CODE = {
   1000: ["You hung up.", "Nothing to do. Connect to begin another call."],
   1001: [
@@ -34,6 +35,7 @@ const BY_CODE = {
   ],
 };
 
+/** @type {Record<string, [string, string]>} */
 const BY_REFUSAL = {
   unauthorized: [
     "The service refused the token.",
@@ -54,8 +56,11 @@ const BY_REFUSAL = {
   ],
 };
 
-/** Return { title, what, todo } for a call that was connected and has ended. */
-export function explainEnding({ code, reason, unanswered }) {
+/**
+ * Return { title, what, todo } for a call that was connected and has ended.
+ * @param {{ code: number, reason: string, unanswered?: boolean }} ending
+ */
+export function explainEnding({ code, reason, unanswered = false }) {
   if (unanswered) {
     return { title: "No reply for 10 s", what: "The service stopped answering.", todo: LOOK };
   }
@@ -70,6 +75,7 @@ export function explainEnding({ code, reason, unanswered }) {
 /**
  * Return the same for an upgrade that failed. A browser tells its page nothing but 1006, so `facts`
  * is what the service said when asked afterwards; null if it did not answer.
+ * @param {Facts | null} facts
  */
 export function explainRefusal(facts) {
   const title = "Not connected";
@@ -80,7 +86,7 @@ export function explainRefusal(facts) {
       todo: "Start it, or wait until it is back; then connect again.",
     };
   }
-  const [what, todo] = BY_REFUSAL[facts.refusal] ?? [
+  const [what, todo] = BY_REFUSAL[facts.refusal ?? ""] ?? [
     "The upgrade to a WebSocket failed, though the service answers and would take the call now.",
     "Connect again. If that fails too, something in between does not pass WebSockets on: " +
       "look at the proxies.",

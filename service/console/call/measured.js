@@ -11,6 +11,7 @@ export const MARKS = { gap: 0, lost: 1, underrun: 2 };
 
 /** What was measured in a call; everything in it has a fixed size, however long the call. */
 export class Measured {
+  /** @param {number} rate */
   constructor(rate) {
     this.rings = {
       sent: new SampleRing(rate, SCOPE_SECONDS),
@@ -24,8 +25,9 @@ export class Measured {
     this.frameMarks = new Series(256);
     this.depthMarks = new Series(256);
     this.meters = new Meters();
-    Object.assign(this, { frames: 0, gaps: 0, lost: 0 });
-    Object.assign(this, { signal: 0, noise: 0, same: true, underruns: 0 });
+    this.frames = this.gaps = this.lost = this.underruns = 0;
+    this.signal = this.noise = 0;
+    this.same = true;
   }
 
   /** Signal to noise of every reply so far against the 16-bit source, in dB. */
@@ -43,6 +45,7 @@ export class Measured {
     return this.untouched && this.noise === 0;
   }
 
+  /** @param {FrameMeasured} frame */
   take({ sent, received, rtt, gap, signal, noise, same }) {
     const now = seconds();
     const error = Int32Array.from(sent, (sample, at) => received[at] - sample);
@@ -55,13 +58,16 @@ export class Measured {
     this.ratio.add(now, signal / sent.length > QUIET ? 10 * Math.log10(signal / noise) : NaN);
     if (gap) this.frameMarks.add(now, MARKS.gap);
     this.frames++;
-    this.gaps += gap;
+    this.gaps += Number(gap);
     this.signal += signal;
     this.noise += noise;
     this.same &&= same;
   }
 
-  /** Take in the jitter buffer's depth, and how often it ran dry since it last told. */
+  /**
+   * Take in the jitter buffer's depth, and how often it ran dry since it last told.
+   * @param {BufferState} state
+   */
   takeBuffer({ depthMs, underruns }) {
     const now = seconds();
     this.depth.add(now, depthMs);
@@ -69,7 +75,10 @@ export class Measured {
     this.underruns += underruns;
   }
 
-  /** Count frames that were sent and got no reply. */
+  /**
+   * Count frames that were sent and got no reply.
+   * @param {number} frames
+   */
   lose(frames) {
     this.lost += frames;
     this.roundTrip.add(seconds(), NaN); // no line across the time without a connection

@@ -2,6 +2,7 @@
 
 import { secure } from "../audio/devices.js";
 import { BYTES_PER_SAMPLE } from "../audio/g711.js";
+import { byId } from "../page.js";
 
 const LEAST_BUFFER_FRAMES = 2; // with one, each frame that is late by anything is missed
 const LARGEST_FILE = 64 * 2 ** 20;
@@ -9,16 +10,24 @@ const LARGEST_FILE = 64 * 2 ** 20;
 /** RFC 9110's token characters: what a browser takes as a subprotocol. `/` and `=` are not. */
 const SUBPROTOCOL = /^[\w!#$%&'*+.^`|~-]+$/;
 
+/** @param {EventTarget | null} target */
+const isSource = (target) => target instanceof HTMLInputElement && target.name === "source";
+
 export class Settings {
   /**
    * `on.changed()` is called when a call would have to begin anew, `on.submitted()` when the
    * person presses Enter in the token's field, `on.aimed(ms)` when the jitter buffer's target is
    * set. `on.busy()` says whether a call uses these settings now.
+   * @param {CallForm} form
+   * @param {FormEvents} on
    */
   constructor(form, on) {
     this.form = form;
     this.on = on;
+    /** @type {ArrayBuffer | null} */
     this.file = null;
+    /** @type {Facts | null} */
+    this.facts = null;
     this.source = form.source.value; // in use by a call
     this.byArrow = false;
     this.bufferMs = Number(form.buffer.value); // as the person wants it
@@ -29,9 +38,11 @@ export class Settings {
     form.addEventListener("keydown", (event) => this.key(event));
     form.addEventListener("pointerdown", () => (this.byArrow = false));
     form.addEventListener("focusout", ({ target, relatedTarget }) => {
-      if (target.name === "source" && relatedTarget?.name !== "source") this.keepSource();
+      if (isSource(target) && !isSource(relatedTarget)) this.keepSource();
     });
-    form.addEventListener("change", ({ target }) => this.chosen(target));
+    form.addEventListener("change", ({ target }) =>
+      this.chosen(/** @type {HTMLInputElement} */ (target)),
+    );
     form.token.addEventListener("input", () => this.fits());
     form.buffer.addEventListener("input", () => {
       this.bufferMs = Number(form.buffer.value);
@@ -40,8 +51,9 @@ export class Settings {
     this.fits();
   }
 
+  /** @param {HTMLInputElement} field */
   chosen(field) {
-    if (field.name === "file") this.take(field.files[0]);
+    if (field.name === "file") this.take(field.files?.[0]);
     else if (field.name === "source") {
       this.fits();
       if (!this.pending) this.takeSource();
@@ -62,10 +74,11 @@ export class Settings {
     return this.byArrow && this.on.busy() && this.form.source.value !== this.source;
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
     this.byArrow = event.key.startsWith("Arrow");
     const confirms = event.key === "Enter" || event.key === " ";
-    if (confirms && event.target.name === "source") this.takeSource();
+    if (confirms && isSource(event.target)) this.takeSource();
   }
 
   /** Have the call use the source that is shown. */
@@ -83,7 +96,10 @@ export class Settings {
     this.fits();
   }
 
-  /** Offer the service's codecs, and ask for a token where it wants one. */
+  /**
+   * Offer the service's codecs, and ask for a token where it wants one.
+   * @param {Facts} facts
+   */
   offer(facts) {
     this.facts = facts;
     for (const option of this.form.codec.options) {
@@ -91,14 +107,17 @@ export class Settings {
       else option.disabled = !facts.codecs[option.value];
       if (option.disabled) option.text = `${option.value} (not on this server)`;
     }
-    this.form.querySelector("#token-field").hidden = !facts.token_needed;
+    byId("token-field").hidden = !facts.token_needed;
     this.fits();
   }
 
-  /** Take an audio file (a File) as the source. */
+  /**
+   * Take an audio file (a File) as the source.
+   * @param {File | undefined} file
+   */
   async take(file) {
     if (!file) return;
-    const note = this.form.querySelector("#file-name");
+    const note = byId("file-name");
     if (file.size > LARGEST_FILE) {
       note.textContent = `${file.name} is too large: at most 64 MB.`;
       return;
@@ -114,19 +133,21 @@ export class Settings {
   fits() {
     const { rate, frameMs, encoding, token } = this.values();
     const source = this.form.source.value;
-    this.form.querySelector("#file-field").hidden = source !== "file";
-    for (const note of this.form.querySelectorAll("[data-source]")) {
+    byId("file-field").hidden = source !== "file";
+    for (const note of /** @type {NodeListOf<HTMLElement>} */ (
+      this.form.querySelectorAll("[data-source]")
+    )) {
       note.hidden = note.dataset.source !== source;
     }
     const bytes = ((rate * frameMs) / 1000) * BYTES_PER_SAMPLE[encoding];
     const limit = this.facts?.max_frame_bytes ?? Infinity;
     const frames = +(1000 / frameMs).toFixed(1);
     const size = `${bytes.toLocaleString("en")} bytes a frame, ${frames} frames a second`;
-    this.form.querySelector("#frame-size").textContent =
+    byId("frame-size").textContent =
       bytes > limit ? `${size}: more than the ${limit} bytes that the service takes` : size;
-    this.form.querySelector("#source-note").hidden = !this.pending;
+    byId("source-note").hidden = !this.pending;
     this.aim();
-    this.form.querySelector("#token-note").hidden = !token || SUBPROTOCOL.test(token);
+    byId("token-note").hidden = !token || SUBPROTOCOL.test(token);
   }
 
   /** Keep the jitter buffer at two frames or more, and say where it is. */
@@ -134,7 +155,7 @@ export class Settings {
     const { buffer, frame } = this.form;
     buffer.min = String(LEAST_BUFFER_FRAMES * Number(frame.value));
     buffer.value = String(this.bufferMs);
-    this.form.querySelector("#buffer-target").textContent = `${buffer.value} ms`;
+    byId("buffer-target").textContent = `${buffer.value} ms`;
     this.on.aimed(Number(buffer.value));
   }
 
@@ -147,15 +168,16 @@ export class Settings {
     return null;
   }
 
+  /** @returns {CallSettings} */
   values() {
     const { source, rate, frame, encoding, reply, codec, token, buffer } = this.form;
     return {
-      source: this.on.busy() ? this.source : source.value,
+      source: /** @type {Source} */ (this.on.busy() ? this.source : source.value),
       file: this.file,
       rate: Number(rate.value),
       frameMs: Number(frame.value),
-      encoding: encoding.value,
-      reply: reply.value,
+      encoding: /** @type {Encoding} */ (encoding.value),
+      reply: /** @type {Encoding} */ (reply.value),
       codec: codec.value,
       guarded: this.facts?.token_needed ?? false,
       token: this.facts?.token_needed ? token.value.trim() : "",
@@ -164,9 +186,13 @@ export class Settings {
   }
 }
 
-/** Return the query and the subprotocols with which a call by these settings is opened. */
+/**
+ * Return the query and the subprotocols with which a call by these settings is opened.
+ * @param {CallSettings} settings
+ * @returns {[string, string[]]}
+ */
 export function request({ encoding, reply, codec, rate, token }) {
-  const query = new URLSearchParams({ encoding, reply, sample_rate: rate });
+  const query = new URLSearchParams({ encoding, reply, sample_rate: String(rate) });
   if (codec) query.set("codec", codec);
   if (!token) return [query.toString(), []];
   if (SUBPROTOCOL.test(token)) return [query.toString(), [`bearer.${token}`]];

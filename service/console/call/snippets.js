@@ -4,6 +4,8 @@
  * Return the texts by name for the form's settings and the address of the call.
  *
  * A token is never in them: they take it from the environment variable TOKEN.
+ * @param {CallSettings} settings
+ * @param {string} url
  */
 export function snippets(settings, url) {
   return {
@@ -17,13 +19,21 @@ export function snippets(settings, url) {
 const NAMES = { pcm16: "16-bit PCM", ulaw: "mu-law", alaw: "A-law" };
 const SILENCE = { pcm16: 0x00, ulaw: 0xff, alaw: 0xd5 }; // of the encodings' bytes
 
+/** @param {CallSettings} settings */
 const frameBytes = ({ rate, frameMs, encoding }) =>
   ((rate * frameMs) / 1000) * (encoding === "pcm16" ? 2 : 1);
+/** @param {CallSettings} settings */
 const framesASecond = ({ frameMs }) => Math.round(1000 / frameMs);
+/** @param {CallSettings} settings */
 const hex = ({ encoding }) => SILENCE[encoding].toString(16).padStart(2, "0");
+/** @param {CallSettings} settings */
 const words = ({ frameMs, encoding, rate }) =>
   `${frameMs} ms of silence: ${NAMES[encoding]} at ${rate} Hz, mono`;
 
+/**
+ * @param {CallSettings} settings
+ * @param {string} url
+ */
 function commandLine({ reply, codec, guarded, frameMs, encoding }, url) {
   const { protocol, host, pathname } = new URL(url);
   const page = `${protocol === "wss:" ? "https:" : "http:"}//${host}`;
@@ -45,6 +55,10 @@ ${lines.join(" \\\n  ")}
 `;
 }
 
+/**
+ * @param {CallSettings} settings
+ * @param {string} url
+ */
 function python(settings, url) {
   const { frameMs, guarded } = settings;
   const filled = `b"\\x${hex(settings)}" * ${frameBytes(settings)}`;
@@ -71,6 +85,10 @@ trio.run(main)
 `;
 }
 
+/**
+ * @param {CallSettings} settings
+ * @param {string} url
+ */
 function javascript(settings, url) {
   const { frameMs, guarded } = settings;
   const asked = 'const token = globalThis.process?.env.TOKEN ?? prompt("Token");\n';
@@ -93,6 +111,10 @@ call.onclose = ({ code, reason }) => {
 `;
 }
 
+/**
+ * @param {CallSettings} settings
+ * @param {string} url
+ */
 function websocat(settings, url) {
   const size = frameBytes(settings);
   const header = settings.guarded ? ' \\\n    -H="Authorization: Bearer $TOKEN"' : "";

@@ -17,13 +17,17 @@ const SILENCE_MS = 700; // the page is told of a longer silence, and of its end
 const WATCH_MS = 100;
 const GOODBYE_MS = 1000; // the service has this long to answer a close frame
 
-let link = null;
-
 class Link {
+  /** @param {OpenOrder} order */
   constructor({ url, protocols, encoding, reply, rate, frameMs, source, samples, mic, player }) {
-    Object.assign(this, { encoding, reply, rate, frameMs, player });
+    this.encoding = encoding;
+    this.reply = reply;
+    this.rate = rate;
+    this.frameMs = frameMs;
+    this.player = player;
     this.frameSamples = (rate * frameMs) / 1000;
     this.muted = false;
+    /** @type {{ pcm: Int16Array, payload: Uint8Array | Int16Array, at: number }[]} */
     this.inFlight = [];
     this.lastReplyAt = 0;
     this.opened = this.silent = this.over = false;
@@ -37,10 +41,15 @@ class Link {
     this.socket.onclose = ({ code, reason }) => this.end(code, reason);
   }
 
+  /**
+   * @param {Source} source
+   * @param {Int16Array | null} samples
+   * @param {MessagePort | null} mic
+   */
   begin(source, samples, mic) {
     this.opened = true;
     this.began = performance.now();
-    postMessage({ type: "open" });
+    report({ type: "open" });
     if (mic) {
       mic.onmessage = ({ data }) => this.send(data);
       return;
@@ -53,7 +62,10 @@ class Link {
     });
   }
 
-  /** Send a frame whenever one is due by the clock: late timers do not add up. */
+  /**
+   * Send a frame whenever one is due by the clock: late timers do not add up.
+   * @param {() => Int16Array} next
+   */
   pace(next) {
     let due = this.began;
     const tick = () => {
@@ -65,6 +77,7 @@ class Link {
     tick();
   }
 
+  /** @param {Int16Array} pcm */
   send(pcm) {
     if (this.socket.readyState !== WebSocket.OPEN) return;
     if (this.muted) pcm.fill(0);
@@ -73,14 +86,20 @@ class Link {
     this.socket.send(payload);
   }
 
-  /** Pass on an event of the service; a later version may send others than this page knows. */
+  /**
+   * Pass on an event of the service; a later version may send others than this page knows.
+   * @param {{ type: "started" } & Started} event
+   */
   note(event) {
-    if (event.type === "started") postMessage(event);
+    if (event.type === "started") report(event);
   }
 
+  /** @param {ArrayBuffer} message */
   receive(message) {
     const now = performance.now();
-    const { pcm, payload, at } = this.inFlight.shift();
+    const frame = this.inFlight.shift();
+    if (!frame) throw new Error("a reply came that no frame waits for");
+    const { pcm, payload, at } = frame;
     const received = decode(message, this.reply);
     const gap = this.lastReplyAt > 0 && now - this.lastReplyAt > 2 * this.frameMs;
     this.lastReplyAt = now;
@@ -89,7 +108,7 @@ class Link {
     const same = this.encoding === this.reply && sameBytes(payload, message);
     this.player?.postMessage(received);
     const measured = { rtt: now - at, gap, signal, noise, same };
-    postMessage({ type: "frame", sent: pcm, received, ...measured }, [pcm.buffer, received.buffer]);
+    report({ type: "frame", sent: pcm, received, ...measured }, [pcm.buffer, received.buffer]);
   }
 
   /** Look whether the service still answers: the upgrade first, then the frames. */
@@ -106,10 +125,13 @@ class Link {
     if (now - oldest.at > REPLY_MS) this.giveUp();
   }
 
-  /** Tell the page for how long there has been no reply; 0 when there is one again. */
+  /**
+   * Tell the page for how long there has been no reply; 0 when there is one again.
+   * @param {number} silence
+   */
   tell(silence) {
     this.silent = silence > 0;
-    postMessage({ type: "silence", seconds: silence / 1000, waiting: this.inFlight.length });
+    report({ type: "silence", seconds: silence / 1000, waiting: this.inFlight.length });
   }
 
   /** End as lost, without waiting for a close frame from a service that does not answer. */
@@ -124,17 +146,26 @@ class Link {
     setTimeout(() => this.end(1000, ""), GOODBYE_MS);
   }
 
+  /**
+   * @param {number} code
+   * @param {string} reason
+   * @param {boolean} [unanswered]
+   */
   end(code, reason, unanswered = false) {
     if (this.over) return;
     this.over = true;
     clearInterval(this.watch);
     clearTimeout(this.timer);
     const { opened, inFlight } = this;
-    postMessage({ type: "closed", code, reason, opened, unanswered, lost: inFlight.length });
+    report({ type: "closed", code, reason, opened, unanswered, lost: inFlight.length });
   }
 }
 
-/** Return the energy of what was sent, and of its difference to what came back, in samples². */
+/**
+ * Return the energy of what was sent, and of its difference to what came back, in samples².
+ * @param {Int16Array} sent
+ * @param {Int16Array} received
+ */
 function energies(sent, received) {
   let signal = 0;
   let noise = 0;
@@ -146,14 +177,31 @@ function energies(sent, received) {
   return [signal, noise];
 }
 
+/**
+ * @param {Uint8Array | Int16Array} payload
+ * @param {ArrayBuffer} message
+ */
 function sameBytes(payload, message) {
   const one = new Uint8Array(payload.buffer, payload.byteOffset, payload.byteLength);
   const other = new Uint8Array(message);
   return one.length === other.length && one.every((byte, at) => byte === other[at]);
 }
 
-onmessage = ({ data }) => {
+/**
+ * Tell the page; `transfer` names what it may have without a copy.
+ * @param {WorkerReport} message
+ * @param {Transferable[]} transfer
+ */
+function report(message, transfer = []) {
+  postMessage(message, { transfer });
+}
+
+/** @type {Link | null} */
+let link = null;
+
+onmessage = (/** @type {MessageEvent<Order>} */ { data }) => {
   if (data.type === "open") link = new Link(data);
+  else if (!link) throw new Error("nothing comes before a call is opened");
   else if (data.type === "mute") link.muted = data.on;
-  else if (data.type === "close") link.hangUp();
+  else link.hangUp();
 };

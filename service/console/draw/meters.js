@@ -9,6 +9,7 @@ const RMS_SECONDS = 0.3;
 const TICKS_DB = [0, -6, -12, -24, -36, -48, -60];
 const MARGIN = { top: 8, bottom: 16, right: 22 };
 
+/** @param {number} amplitude */
 export const decibels = (amplitude) => 20 * Math.log10(amplitude + 1e-9);
 
 class Level {
@@ -18,7 +19,11 @@ class Level {
     this.heldAt = 0;
   }
 
-  /** Take in a frame of samples (Int16Array) that lasts so many seconds. */
+  /**
+   * Take in a frame of samples (Int16Array) that lasts so many seconds.
+   * @param {Int16Array} frame
+   * @param {number} seconds
+   */
   take(frame, seconds) {
     let most = 0;
     let sum = 0;
@@ -48,11 +53,17 @@ export class Meters {
     this.received = new Level();
   }
 
+  /**
+   * @param {Pen} context
+   * @param {number} width
+   * @param {number} height
+   */
   draw(context, width, height) {
     const plot = height - MARGIN.top - MARGIN.bottom;
+    /** @param {number} db */
     const y = (db) => MARGIN.top + (plot * Math.max(FLOOR_DB, Math.min(0, db))) / FLOOR_DB;
     const bar = (width - MARGIN.right - 6) / 2;
-    ["sent", "received"].forEach((name, at) => {
+    /** @type {const} */ (["sent", "received"]).forEach((name, at) => {
       drawBar(context, this[name], name, at * (bar + 4), bar, y);
       context.fillStyle = theme.muted;
       context.textAlign = "center";
@@ -65,6 +76,14 @@ export class Meters {
   }
 }
 
+/**
+ * @param {Pen} context
+ * @param {Level} level
+ * @param {"sent" | "received"} name
+ * @param {number} x
+ * @param {number} width
+ * @param {Scale} y
+ */
 function drawBar(context, level, name, x, width, y) {
   context.fillStyle = theme.grid;
   context.fillRect(x, y(0), width, y(FLOOR_DB) - y(0));

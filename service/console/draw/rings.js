@@ -4,6 +4,10 @@ const BINS_PER_SECOND = 400; // the outline's resolution: one pair of extremes f
 
 /** The last few seconds of samples, and their extremes in bins for drawing many at once. */
 export class SampleRing {
+  /**
+   * @param {number} rate
+   * @param {number} seconds
+   */
   constructor(rate, seconds) {
     this.rate = rate;
     this.samples = new Float32Array(rate * seconds);
@@ -13,7 +17,10 @@ export class SampleRing {
     this.total = 0; // samples ever written; the next one's index
   }
 
-  /** Append samples, scaled so that full scale is 1. */
+  /**
+   * Append samples, scaled so that full scale is 1.
+   * @param {Int16Array | Int32Array} frame
+   */
   write(frame) {
     const { samples, binSamples, low, high } = this;
     for (let i = 0; i < frame.length; i++, this.total++) {
@@ -31,11 +38,15 @@ export class SampleRing {
     return Math.max(0, this.total - this.samples.length);
   }
 
+  /** @param {number} index */
   at(index) {
     return this.samples[index % this.samples.length];
   }
 
-  /** Copy the newest samples into `out`, zeros before the first. */
+  /**
+   * Copy the newest samples into `out`, zeros before the first.
+   * @param {Float32Array} out
+   */
   latest(out) {
     const first = this.total - out.length;
     for (let i = 0; i < out.length; i++) out[i] = first + i < 0 ? 0 : this.at(first + i);
@@ -44,12 +55,17 @@ export class SampleRing {
 
 /** The newest `capacity` values with their times (seconds on any one clock). */
 export class Series {
+  /** @param {number} capacity */
   constructor(capacity) {
     this.times = new Float64Array(capacity);
     this.values = new Float64Array(capacity);
     this.total = 0;
   }
 
+  /**
+   * @param {number} time
+   * @param {number} value
+   */
   add(time, value) {
     const slot = this.total++ % this.times.length;
     this.times[slot] = time;
@@ -60,7 +76,11 @@ export class Series {
     return this.total ? this.values[(this.total - 1) % this.values.length] : NaN;
   }
 
-  /** Call `visit(time, value)` for each since a time, oldest first. */
+  /**
+   * Call `visit(time, value)` for each since a time, oldest first.
+   * @param {number} time
+   * @param {(time: number, value: number) => void} visit
+   */
   since(time, visit) {
     const capacity = this.times.length;
     let at = Math.max(0, this.total - capacity);
@@ -69,7 +89,13 @@ export class Series {
   }
 }
 
-/** The quantiles of a series' finite values since a time, exact; `scratch` holds the sorting. */
+/**
+ * The quantiles of a series' finite values since a time, exact; `scratch` holds the sorting.
+ * @param {Series} series
+ * @param {number} since
+ * @param {number[]} wanted
+ * @param {Float64Array} scratch
+ */
 export function quantiles(series, since, wanted, scratch) {
   let count = 0;
   series.since(since, (_, value) => {

@@ -11,6 +11,7 @@ const MARGIN = { left: 34, bottom: 16, top: 6 };
 
 /** In-place radix-2 transform (Cooley and Tukey) with its window (Hann) and its twiddle factors. */
 export class Fft {
+  /** @param {number} size */
   constructor(size) {
     this.size = size;
     this.real = new Float32Array(size);
@@ -33,7 +34,11 @@ export class Fft {
     });
   }
 
-  /** Write the power of each bin of `samples` into `power`; a full-scale sine's bin has 1. */
+  /**
+   * Write the power of each bin of `samples` into `power`; a full-scale sine's bin has 1.
+   * @param {Float32Array} samples
+   * @param {Float32Array} power
+   */
   power(samples, power) {
     const { size, real, imaginary, window, reversed } = this;
     for (let i = 0; i < size; i++) real[reversed[i]] = samples[i] * window[i];
@@ -43,6 +48,7 @@ export class Fft {
     for (let i = 0; i < size / 2; i++) power[i] = (real[i] ** 2 + imaginary[i] ** 2) * scale;
   }
 
+  /** @param {number} span */
   butterflies(span) {
     const { size, real, imaginary, cosine, sine } = this;
     const stride = size / (2 * span);
@@ -62,9 +68,15 @@ export class Fft {
 
 export class Spectrum {
   constructor() {
+    /** @type {Rings | null} */
     this.rings = null;
+    this.fft = new Fft(2);
+    this.samples = this.fresh = new Float32Array(0);
+    this.powers = { sent: this.fresh, received: this.fresh, error: this.fresh };
+    this.seen = this.updatedAt = 0;
   }
 
+  /** @param {Rings} rings */
   attach(rings) {
     this.rings = rings;
     if (!rings) return;
@@ -72,40 +84,58 @@ export class Spectrum {
     this.fft = new Fft(size);
     this.samples = new Float32Array(size);
     this.fresh = new Float32Array(size / 2);
-    this.powers = Object.fromEntries(
-      Object.keys(rings).map((name) => [name, new Float32Array(size / 2)]),
-    );
+    this.powers = {
+      sent: new Float32Array(size / 2),
+      received: new Float32Array(size / 2),
+      error: new Float32Array(size / 2),
+    };
     this.seen = 0;
     this.updatedAt = 0;
   }
 
+  /**
+   * @param {Pen} context
+   * @param {number} width
+   * @param {number} height
+   * @param {number} now
+   */
   draw(context, width, height, now) {
     const rate = this.rings ? this.rings.sent.rate : 8000;
     const axes = scales(width, height, rate / 2);
     drawAxes(context, width, height, axes, rate / 2);
     if (!this.rings || this.rings.sent.total === 0) return;
-    this.update(now);
-    for (const name of ["error", "received", "sent"]) {
+    this.update(this.rings, now);
+    for (const name of /** @type {const} */ (["error", "received", "sent"])) {
       context.strokeStyle = theme[name];
       context.lineWidth = name === "received" ? 2.5 : 1.25;
       this.curve(context, this.powers[name], axes, rate / this.fft.size);
     }
   }
 
-  update(now) {
-    if (this.rings.sent.total === this.seen) return;
+  /**
+   * @param {Rings} rings
+   * @param {number} now
+   */
+  update(rings, now) {
+    if (rings.sent.total === this.seen) return;
     const weight = 1 - Math.exp(-(now - this.updatedAt) / SMOOTHING_MS);
-    this.seen = this.rings.sent.total;
+    this.seen = rings.sent.total;
     this.updatedAt = now;
-    for (const [name, ring] of Object.entries(this.rings)) {
-      ring.latest(this.samples);
+    for (const name of /** @type {const} */ (["sent", "received", "error"])) {
+      rings[name].latest(this.samples);
       this.fft.power(this.samples, this.fresh);
       const power = this.powers[name];
       for (let i = 0; i < power.length; i++) power[i] += weight * (this.fresh[i] - power[i]);
     }
   }
 
-  /** Draw the largest of the bins that fall onto each pixel. */
+  /**
+   * Draw the largest of the bins that fall onto each pixel.
+   * @param {Pen} context
+   * @param {Float32Array} power
+   * @param {Axes} axes
+   * @param {number} binHz
+   */
   curve(context, power, { x, y }, binHz) {
     let column = -1;
     let most = 0;
@@ -123,15 +153,29 @@ export class Spectrum {
   }
 }
 
+/**
+ * @param {number} width
+ * @param {number} height
+ * @param {number} highestHz
+ */
 function scales(width, height, highestHz) {
   const octaves = Math.log(highestHz / LOWEST_HZ);
   const plot = height - MARGIN.bottom - MARGIN.top;
   return {
-    x: (hz) => MARGIN.left + ((width - MARGIN.left) * Math.log(hz / LOWEST_HZ)) / octaves,
-    y: (db) => MARGIN.top + (plot * Math.max(FLOOR_DB, Math.min(0, db))) / FLOOR_DB,
+    x: (/** @type {number} */ hz) =>
+      MARGIN.left + ((width - MARGIN.left) * Math.log(hz / LOWEST_HZ)) / octaves,
+    y: (/** @type {number} */ db) =>
+      MARGIN.top + (plot * Math.max(FLOOR_DB, Math.min(0, db))) / FLOOR_DB,
   };
 }
 
+/**
+ * @param {Pen} context
+ * @param {number} width
+ * @param {number} height
+ * @param {Axes} axes
+ * @param {number} highestHz
+ */
 function drawAxes(context, width, height, { x, y }, highestHz) {
   context.strokeStyle = theme.grid;
   context.fillStyle = theme.muted;
@@ -151,7 +195,7 @@ function drawAxes(context, width, height, { x, y }, highestHz) {
     const at = Math.round(x(hz)) + 0.5;
     context.moveTo(at, MARGIN.top);
     context.lineTo(at, height - MARGIN.bottom);
-    context.fillText(hz < 1000 ? hz : `${hz / 1000}k`, at, height - 3);
+    context.fillText(hz < 1000 ? String(hz) : `${hz / 1000}k`, at, height - 3);
   }
   context.stroke();
 }

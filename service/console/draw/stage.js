@@ -6,7 +6,7 @@
  */
 
 const CALM_MS = 500;
-const COLOURS = [
+const COLOURS = /** @type {const} */ ([
   "ink",
   "muted",
   "grid",
@@ -18,13 +18,13 @@ const COLOURS = [
   "good",
   "warn",
   "bad",
-];
+]);
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 /** The style sheet's colours and font, for canvases. */
-export const theme = {};
+export const theme = /** @type {Record<Colour | "font", string>} */ ({});
 
 function readTheme() {
   const style = getComputedStyle(document.documentElement);
@@ -34,16 +34,25 @@ function readTheme() {
 
 /** One canvas; `draw(context, width, height, now)` gets CSS pixels and a cleared canvas. */
 class Plot {
+  /**
+   * @param {HTMLCanvasElement} canvas
+   * @param {Draw} draw
+   * @param {number} everyMs
+   */
   constructor(canvas, draw, everyMs) {
     this.canvas = canvas;
     this.draw = draw;
     this.everyMs = everyMs;
     this.drawnAt = 0;
-    this.context = canvas.getContext("2d");
+    this.context = /** @type {Pen} */ (canvas.getContext("2d"));
     this.width = this.height = 0;
     this.visible = this.stale = false;
   }
 
+  /**
+   * @param {number} width
+   * @param {number} height
+   */
   resize(width, height) {
     const ratio = devicePixelRatio || 1;
     this.width = width;
@@ -54,6 +63,7 @@ class Plot {
     this.stale = true;
   }
 
+  /** @param {number} now */
   paint(now) {
     this.stale = false;
     this.drawnAt = now;
@@ -65,8 +75,11 @@ class Plot {
 
 export class Stage {
   constructor() {
+    /** @type {Map<Element, Plot>} */
     this.plots = new Map();
     this.running = false;
+    /** @type {number | null} */
+    this.pending = null;
     this.tick = this.tick.bind(this);
     readTheme();
     dark.addEventListener("change", () => {
@@ -77,30 +90,42 @@ export class Stage {
     this.views = new IntersectionObserver((entries) => this.seen(entries));
   }
 
-  /** Draw a canvas; what moves slowly needs a picture only every so many milliseconds. */
-  add(canvas, draw, everyMs = 0) {
+  /**
+   * Draw a canvas; what moves slowly needs a picture only every so many milliseconds.
+   * @param {HTMLElement} element
+   * @param {Draw} draw
+   * @param {number} [everyMs]
+   */
+  add(element, draw, everyMs = 0) {
+    const canvas = /** @type {HTMLCanvasElement} */ (element);
     this.plots.set(canvas, new Plot(canvas, draw, everyMs));
     this.sizes.observe(canvas);
     this.views.observe(canvas);
   }
 
+  /** @param {ResizeObserverEntry[]} entries */
   resized(entries) {
     for (const { target, contentRect } of entries) {
-      this.plots.get(target).resize(contentRect.width, contentRect.height);
+      this.plots.get(target)?.resize(contentRect.width, contentRect.height);
     }
     this.wake();
   }
 
+  /** @param {IntersectionObserverEntry[]} entries */
   seen(entries) {
     for (const { target, isIntersecting } of entries) {
       const plot = this.plots.get(target);
+      if (!plot) continue;
       plot.visible = isIntersecting;
       plot.stale = true;
     }
     this.wake();
   }
 
-  /** Draw continually, or only what is stale. */
+  /**
+   * Draw continually, or only what is stale.
+   * @param {boolean} running
+   */
   run(running) {
     this.running = running;
     this.refresh();
@@ -116,6 +141,7 @@ export class Stage {
     this.pending ??= requestAnimationFrame(this.tick);
   }
 
+  /** @param {number} now */
   tick(now) {
     this.pending = null;
     for (const plot of this.plots.values()) {

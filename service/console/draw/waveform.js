@@ -3,7 +3,7 @@
 import { theme } from "./stage.js";
 
 const LANES = { sent: "sent", received: "came back", error: "difference" };
-const NAMES = Object.keys(LANES);
+const NAMES = /** @type {(keyof typeof LANES)[]} */ (Object.keys(LANES));
 const DIVISIONS = 8;
 const TRIGGER_SECONDS = 0.05; // spans up to this are held still on a rising edge, as a scope does
 const LARGEST_GAIN = 4096;
@@ -15,6 +15,12 @@ class Edge {
     this.seen = 0;
   }
 
+  /**
+   * @param {number} now
+   * @param {number} rate
+   * @param {number} total
+   * @param {number} frameSamples
+   */
   advance(now, rate, total, frameSamples) {
     const passed = Math.min(0.25, (now - this.seen) / 1000);
     this.seen = now;
@@ -32,20 +38,30 @@ export class Waveform {
     this.spanSeconds = 4;
     this.edge = new Edge();
     this.gain = 1;
-    this.held = null;
-    this.attach(null, 0);
+    /** @type {Rings | null} */
+    this.rings = null;
+    this.frameSamples = 0;
   }
 
+  /**
+   * @param {Rings} rings
+   * @param {number} frameSamples
+   */
   attach(rings, frameSamples) {
     this.rings = rings;
     this.frameSamples = frameSamples;
-    this.held = null;
   }
 
+  /**
+   * @param {Pen} context
+   * @param {number} width
+   * @param {number} height
+   * @param {number} now
+   */
   draw(context, width, height, now) {
     const lane = height / NAMES.length;
     NAMES.forEach((_, at) => grid(context, width, at * lane, lane));
-    if (this.rings && this.rings.sent.total > 0) this.lanes(context, width, lane, now);
+    if (this.rings && this.rings.sent.total > 0) this.lanes(this.rings, context, width, lane, now);
     NAMES.forEach((name, at) => {
       const gain = name === "error" && this.gain > 1 ? ` \u00d7${this.gain}` : "";
       label(context, LANES[name] + gain, theme[name], 6, at * lane + 6);
@@ -54,42 +70,65 @@ export class Waveform {
     label(context, `${division} ms a division`, theme.muted, width - 6, 6, "right");
   }
 
-  lanes(context, width, lane, now) {
-    const { rate, total } = this.rings.sent;
+  /**
+   * @param {Rings} rings
+   * @param {Pen} context
+   * @param {number} width
+   * @param {number} lane
+   * @param {number} now
+   */
+  lanes(rings, context, width, lane, now) {
+    const { rate, total } = rings.sent;
     const edge = this.edge.advance(now, rate, total, this.frameSamples);
     const span = this.spanSeconds * rate;
-    const from = this.spanSeconds > TRIGGER_SECONDS ? edge - span : this.triggered(edge, span);
-    this.gain = this.errorGain(from, span);
+    const from =
+      this.spanSeconds > TRIGGER_SECONDS ? edge - span : triggered(rings.sent, edge, span);
+    this.gain = this.errorGain(rings.error, from, span);
     NAMES.forEach((name, at) => {
       const gain = name === "error" ? this.gain : 1;
-      const box = { width, middle: (at + 0.5) * lane, scale: gain * lane * 0.46 };
-      box.limit = lane * 0.49;
+      const scale = gain * lane * 0.46;
+      const box = { width, middle: (at + 0.5) * lane, scale, limit: lane * 0.49 };
       context.fillStyle = context.strokeStyle = theme[name];
-      trace(context, this.rings[name], from, span, box);
+      trace(context, rings[name], from, span, box);
     });
   }
 
-  /** Return the start of the newest whole span that begins where the sent signal rises. */
-  triggered(edge, span) {
-    const { sent } = this.rings;
-    const newest = Math.floor(edge - span);
-    const oldest = Math.max(sent.oldest + 1, newest - span);
-    for (let at = newest; at > oldest; at--) {
-      const before = sent.at(at - 1);
-      if (before < 0 && sent.at(at) >= 0) return at - 1 + before / (before - sent.at(at));
-    }
-    return newest;
-  }
-
-  /** Return a power of two with which the largest error fits the lane; it seldom changes. */
-  errorGain(from, span) {
-    const peak = extreme(this.rings.error, from, from + span);
+  /**
+   * Return a power of two with which the largest error fits the lane; it seldom changes.
+   * @param {SampleRing} error
+   * @param {number} from
+   * @param {number} span
+   */
+  errorGain(error, from, span) {
+    const peak = extreme(error, from, from + span);
     if (peak === 0) return this.gain;
     const fitting = Math.min(LARGEST_GAIN, 2 ** Math.floor(Math.log2(1 / peak)));
     return fitting < this.gain || fitting > 2 * this.gain ? fitting : this.gain;
   }
 }
 
+/**
+ * Return the start of the newest whole span that begins where the sent signal rises.
+ * @param {SampleRing} sent
+ * @param {number} edge
+ * @param {number} span
+ */
+function triggered(sent, edge, span) {
+  const newest = Math.floor(edge - span);
+  const oldest = Math.max(sent.oldest + 1, newest - span);
+  for (let at = newest; at > oldest; at--) {
+    const before = sent.at(at - 1);
+    if (before < 0 && sent.at(at) >= 0) return at - 1 + before / (before - sent.at(at));
+  }
+  return newest;
+}
+
+/**
+ * @param {Pen} context
+ * @param {number} width
+ * @param {number} top
+ * @param {number} height
+ */
 function grid(context, width, top, height) {
   context.strokeStyle = theme.grid;
   context.lineWidth = 1;
@@ -107,6 +146,11 @@ function grid(context, width, top, height) {
   context.stroke();
 }
 
+/**
+ * @param {SampleRing} ring
+ * @param {number} from
+ * @param {number} to
+ */
 function extreme(ring, from, to) {
   let peak = 0;
   const bins = ring.low.length;
@@ -120,7 +164,15 @@ function extreme(ring, from, to) {
   return peak;
 }
 
-/** Write a text onto the background's colour, so that a trace underneath does not blur it. */
+/**
+ * Write a text onto the background's colour, so that a trace underneath does not blur it.
+ * @param {Pen} context
+ * @param {string} text
+ * @param {string} colour
+ * @param {number} x
+ * @param {number} y
+ * @param {CanvasTextAlign} [align]
+ */
 function label(context, text, colour, x, y, align = "left") {
   const wide = context.measureText(text).width + 8;
   context.globalAlpha = 0.85;
@@ -133,7 +185,14 @@ function label(context, text, colour, x, y, align = "left") {
   context.fillText(text, x, y);
 }
 
-/** Draw a line for few samples a pixel, their extremes for many, bins for most. */
+/**
+ * Draw a line for few samples a pixel, their extremes for many, bins for most.
+ * @param {Pen} context
+ * @param {SampleRing} ring
+ * @param {number} from
+ * @param {number} span
+ * @param {Box} box
+ */
 function trace(context, ring, from, span, box) {
   const perPixel = span / box.width;
   if (perPixel < 2) line(context, ring, from, span, box);
@@ -141,10 +200,21 @@ function trace(context, ring, from, span, box) {
   else outline(context, ring, from, span, box);
 }
 
+/**
+ * @param {number} value
+ * @param {Box} box
+ */
 function height(value, box) {
   return box.middle - Math.max(-box.limit, Math.min(box.limit, value * box.scale));
 }
 
+/**
+ * @param {Pen} context
+ * @param {SampleRing} ring
+ * @param {number} from
+ * @param {number} span
+ * @param {Box} box
+ */
 function line(context, ring, from, span, box) {
   const perPixel = span / box.width;
   const first = Math.max(ring.oldest, Math.floor(from));
@@ -158,6 +228,13 @@ function line(context, ring, from, span, box) {
   context.stroke();
 }
 
+/**
+ * @param {Pen} context
+ * @param {SampleRing} ring
+ * @param {number} from
+ * @param {number} perPixel
+ * @param {Box} box
+ */
 function columns(context, ring, from, perPixel, box) {
   for (let x = 0; x < box.width; x++) {
     const first = Math.max(ring.oldest, Math.floor(from + x * perPixel));
@@ -175,7 +252,14 @@ function columns(context, ring, from, perPixel, box) {
   }
 }
 
-/** Rectangles one by one, which browsers rasterize twice as fast as a path of them all. */
+/**
+ * Rectangles one by one, which browsers rasterize twice as fast as a path of them all.
+ * @param {Pen} context
+ * @param {SampleRing} ring
+ * @param {number} from
+ * @param {number} span
+ * @param {Box} box
+ */
 function outline(context, ring, from, span, box) {
   const { binSamples, low, high } = ring;
   const bins = low.length;
