@@ -139,6 +139,7 @@ def test_the_ratio_is_the_one_that_python_finds_in_the_same_samples(
     connect(page, frames=60)
     expect(page.locator("#codec")).to_have_text(tier)
     disconnect(page)
+    assert page.locator("#lost").inner_text() == "0"
     told = page.evaluate("({...document.querySelector('#readouts').dataset})")
     assert float(told["snr"]) == pytest.approx(ratio(int(told["frames"]), encoding, reply), abs=0.1)
     assert re.match(r"\d\d\.\d", page.locator("#snr").inner_text())

@@ -15,7 +15,7 @@ const OPEN_MS = 10_000; // the service has this long to answer the upgrade
 const REPLY_MS = 10_000; // a frame without a reply for this long ends the call as lost
 const SILENCE_MS = 700; // the page is told of a longer silence, and of its end
 const WATCH_MS = 100;
-const GOODBYE_MS = 1000; // the service has this long to answer a close frame
+const GOODBYE_MS = 1000; // the service has this long to reply to the last frames and to close
 
 class Link {
   /** @param {OpenOrder} order */
@@ -30,7 +30,7 @@ class Link {
     /** @type {{ pcm: Int16Array, payload: Uint8Array | Int16Array, at: number }[]} */
     this.inFlight = [];
     this.lastReplyAt = 0;
-    this.opened = this.silent = this.over = false;
+    this.opened = this.silent = this.leaving = this.over = false;
     this.began = performance.now();
     this.watch = setInterval(() => this.look(), WATCH_MS);
     this.socket = new WebSocket(url, protocols);
@@ -79,7 +79,7 @@ class Link {
 
   /** @param {Int16Array} pcm */
   send(pcm) {
-    if (this.socket.readyState !== WebSocket.OPEN) return;
+    if (this.leaving || this.socket.readyState !== WebSocket.OPEN) return;
     if (this.muted) pcm.fill(0);
     const payload = encode(pcm, this.encoding);
     this.inFlight.push({ pcm, payload, at: performance.now() });
@@ -104,6 +104,7 @@ class Link {
     const gap = this.lastReplyAt > 0 && now - this.lastReplyAt > 2 * this.frameMs;
     this.lastReplyAt = now;
     if (this.silent) this.tell(0);
+    if (this.leaving && this.inFlight.length === 0) this.socket.close(1000);
     const [signal, noise] = energies(pcm, received);
     const same = this.encoding === this.reply && sameBytes(payload, message);
     this.player?.postMessage(received);
@@ -140,10 +141,18 @@ class Link {
     this.end(1006, "", true);
   }
 
-  /** Close the call; a service that does not answer the close frame holds up nobody. */
+  /**
+   * Send no more, and close once each frame has its reply: a closing WebSocket takes none.
+   *
+   * A service that does not answer holds up the end for GOODBYE_MS.
+   */
   hangUp() {
-    this.socket.close(1000);
-    setTimeout(() => this.end(1000, ""), GOODBYE_MS);
+    this.leaving = true;
+    if (this.inFlight.length === 0) this.socket.close(1000);
+    setTimeout(() => {
+      this.socket.close(1000);
+      this.end(1000, "");
+    }, GOODBYE_MS);
   }
 
   /**
