@@ -50,7 +50,7 @@ export function byLabel(page, name, label) {
 }
 
 /**
- * Return a quantile of what a histogram counted between two pages; NaN where that is nothing.
+ * Return a quantile of a histogram's counts between two pages; NaN without a count.
  * Like Prometheus' histogram_quantile it is linear within a bucket.
  * @param {Page} before
  * @param {Page} after

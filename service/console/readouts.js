@@ -24,7 +24,7 @@ export class Readouts {
   }
 
   /**
-   * Work out and show what a call's `measured` says; `began` is when it was connected, or null.
+   * Show a call's figures; `began` is the time at which the call was connected.
    * @param {Measured} measured
    * @param {number} began
    */
@@ -43,9 +43,9 @@ export class Readouts {
     show("dry", String(measured.underruns), "", measured.underruns ? "bad" : "");
     const depth = measured.depth.last;
     byId("depth").textContent = Number.isFinite(depth) ? `${depth.toFixed(0)} ms` : "\u2013";
-    if (began !== null) show("clock", clock(seconds() - began));
+    show("clock", clock(seconds() - began));
     this.levels(measured.meters);
-    // For whoever reads the page by program: both belong to the same moment.
+    // For programs that read the page: both values are of the same moment.
     Object.assign(byId("readouts").dataset, { frames: measured.frames, snr: measured.snr });
   }
 

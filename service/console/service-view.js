@@ -121,7 +121,7 @@ export class ServiceView {
   async read() {
     if (this.reading) return;
     this.reading = true;
-    const at = seconds(); // what delays the answer, delays it on this side
+    const at = seconds(); // before the answer, which may be late
     const text = await fetchMetrics();
     this.reading = false;
     this.at = at;
@@ -138,7 +138,7 @@ export class ServiceView {
   take(at, page) {
     const before = this.pages.at(-1);
     const restarted = before && began(page) !== began(before.page);
-    // A browser reads less often for a page that nobody sees.
+    // A browser slows down the timers of a hidden page.
     if (restarted || (before && at - before.at > LONGEST_STEP_SECONDS)) this.interrupt(before.at);
     const now = { at, page };
     this.pages.push(now);
@@ -155,7 +155,7 @@ export class ServiceView {
   }
 
   /**
-   * Have no line and no rate reach across a time without readings.
+   * Interrupt all lines and rates at a time without readings.
    * @param {number} at
    */
   interrupt(at) {
@@ -205,7 +205,7 @@ export class ServiceView {
   }
 
   /**
-   * Show, beside a call's round trips, the mean of what the service itself takes for a frame.
+   * Show the service's mean turnaround beside the round trips of the call.
    * @param {Page} page
    * @param {Page} oldest
    */

@@ -1,9 +1,9 @@
 /**
  * The jitter buffer: frames come in bursts, samples go out at the sound card's pace.
  *
- * It starts to play once `target` is queued. A slow difference between the two clocks is taken up
- * by playing up to half a per cent faster or slower, which nobody hears; a queue that has run dry
- * is filled to the target again, one that has grown far beyond it is cut back, each with a fade.
+ * It starts to play once `target` is queued. Where the two clocks differ slightly, it plays up to
+ * half a per cent faster or slower, which nobody hears. A queue that ran dry is filled to the
+ * target again. A queue far beyond the target is cut back. A fade hides each of the two.
  */
 
 import { Resampler } from "./resampler.js";
@@ -55,7 +55,7 @@ export class JitterBuffer {
   }
 
   /**
-   * Queue a frame (Int16Array); what has no room any more pushes out the oldest.
+   * Queue a frame (Int16Array); a full queue drops its oldest samples.
    * @param {Int16Array} frame
    */
   push(frame) {
@@ -71,7 +71,7 @@ export class JitterBuffer {
   }
 
   /**
-   * Fill `out` (Float32Array) with what is to be heard next; silence while there is nothing.
+   * Fill `out` (Float32Array) with the next samples, or with silence while the queue fills.
    * @param {Float32Array} out
    */
   pull(out) {

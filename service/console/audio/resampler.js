@@ -60,7 +60,7 @@ export class Resampler {
   }
 
   /**
-   * Take input; more than 4096 samples ahead of what is read are refused as a RangeError.
+   * Take input; raises RangeError when more than 4096 samples wait to be read.
    * @param {Float32Array} samples
    */
   write(samples) {

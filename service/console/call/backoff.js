@@ -5,8 +5,10 @@ const LONGEST_SECONDS = 5;
 const PATIENCE_SECONDS = 30; // without a reply
 
 /**
- * Exponential back-off with full jitter: each wait is drawn evenly from 0 to its bound, so that
- * the callers of an instance that went away do not all come back at the same moment.
+ * Exponential back-off with full jitter.
+ *
+ * Each wait is drawn evenly from 0 to its bound. So the callers of a stopped instance do not all
+ * reconnect at the same moment.
  */
 export class Backoff {
   /**

@@ -19,7 +19,7 @@ const HUNG_UP = "hung up";
 const REPLACED = "replaced";
 
 /**
- * Return after so many seconds, or as soon as `signal` is aborted.
+ * Return after `wait` seconds, or as soon as `signal` is aborted.
  * @param {number} wait
  * @param {AbortSignal} signal
  */
@@ -35,9 +35,8 @@ function pause(wait, signal) {
 
 export class Caller {
   /**
-   * `on.say(state, { title, what, todo })` tells the person where the call stands, `on.open(call)`
-   * that it is connected, `on.started({ id, codec })` what the service says of it, and `on.over()`
-   * that nothing more comes.
+   * `on.say` shows the person the call's state in words. `on.open` follows each connection,
+   * `on.started` the service's first event. `on.over` comes last.
    * @param {CallerEvents} on
    */
   constructor(on) {
@@ -76,7 +75,7 @@ export class Caller {
   }
 
   /**
-   * Carry a call, over as many connections as it takes, and say how it ended.
+   * Carry a call, reconnect as often as needed, and say how the call ended.
    * @param {CallSettings} settings
    * @param {AbortSignal} signal
    */
@@ -173,7 +172,7 @@ function silent({ seconds: passed, waiting }) {
 }
 
 /**
- * Return how to say an ending, and the least wait before another try; null if none would help.
+ * Return the words for an ending, and the least wait before the next try; null is no try.
  * @param {Outcome} ending
  * @param {string} token
  * @param {boolean} reconnecting
@@ -185,7 +184,7 @@ async function judge(ending, token, reconnecting) {
     const atLeast = RECONNECT_CODES.includes(ending.code) ? 0 : null;
     return { words: explainEnding(ending), state: STATES[ending.code] ?? "bad", atLeast };
   }
-  // A browser does not tell a page why an upgrade failed, nor why a worker could not be loaded.
+  // A browser hides from a page why an upgrade failed, and why a worker did not load.
   const facts = await askServer(token);
   if (ending.error && facts !== null) return broken(ending.error);
   const final = !reconnecting || FINAL_REFUSALS.includes(facts?.refusal);

@@ -73,8 +73,10 @@ export function explainEnding({ code, reason, unanswered = false }) {
 }
 
 /**
- * Return the same for an upgrade that failed. A browser tells its page nothing but 1006, so `facts`
- * is what the service said when asked afterwards; null if it did not answer.
+ * Return { title, what, todo } for an upgrade that failed.
+ *
+ * A browser tells its page only the code 1006. So the page asks for server.json afterwards:
+ * `facts` is the answer, or null without an answer.
  * @param {Facts | null} facts
  */
 export function explainRefusal(facts) {

@@ -65,7 +65,7 @@ export class Measured {
   }
 
   /**
-   * Take in the jitter buffer's depth, and how often it ran dry since it last told.
+   * Add the jitter buffer's depth, and how often it ran dry since its last report.
    * @param {BufferState} state
    */
   takeBuffer({ depthMs, underruns }) {

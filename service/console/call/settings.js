@@ -4,7 +4,7 @@ import { secure } from "../audio/devices.js";
 import { BYTES_PER_SAMPLE } from "../audio/g711.js";
 import { byId } from "../page.js";
 
-const LEAST_BUFFER_FRAMES = 2; // with one, each frame that is late by anything is missed
+const LEAST_BUFFER_FRAMES = 2; // with one, every late frame is heard as a dropout
 const LARGEST_FILE = 64 * 2 ** 20;
 
 /** RFC 9110's token characters: what a browser takes as a subprotocol. `/` and `=` are not. */
@@ -15,9 +15,9 @@ const isSource = (target) => target instanceof HTMLInputElement && target.name =
 
 export class Settings {
   /**
-   * `on.changed()` is called when a call would have to begin anew, `on.submitted()` when the
-   * person presses Enter in the token's field, `on.aimed(ms)` when the jitter buffer's target is
-   * set. `on.busy()` says whether a call uses these settings now.
+   * `on.busy()` returns whether a call uses the settings now. `on.changed()` follows a change for
+   * which that call must begin anew. `on.submitted()` follows Enter in the token's field, and
+   * `on.aimed(ms)` each change of the jitter buffer's target.
    * @param {CallForm} form
    * @param {FormEvents} on
    */
@@ -65,10 +65,10 @@ export class Settings {
   }
 
   /**
-   * Whether the source shown is not yet the call's.
+   * Whether the form shows another source than the call uses.
    *
-   * An arrow key in a group of radio buttons chooses at once. A call must not open the microphone
-   * on the way past it, so it changes its source only on Enter, Space or a click.
+   * An arrow key selects the next radio button at once, the microphone too. So a call takes the
+   * selected source only after Enter, Space or a click.
    */
   get pending() {
     return this.byArrow && this.on.busy() && this.form.source.value !== this.source;

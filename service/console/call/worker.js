@@ -1,16 +1,15 @@
 /**
  * The WebSocket of one call, off the page's thread, so that drawing delays no frame.
  *
- * It paces or passes on the frames, encodes them, sends them, and matches each reply with its
- * frame. Binary messages are the replies: they come one for one and in order, so the n-th reply
- * is the n-th frame's. Text messages are events. It posts to the page what it measures, and the
- * audio that came back straight to the player.
+ * The worker encodes and sends the source's frames, and matches each reply with its frame. Binary
+ * messages are replies: the n-th reply belongs to the n-th frame. Text messages are events. The
+ * worker posts its measurements to the page, and the replies' audio directly to the player.
  */
 
 import { decode, encode } from "../audio/g711.js";
 import { makeSource } from "../audio/sources.js";
 
-const LATE_MS = 1000; // a pacer that was stopped for longer than this (sleep) does not catch up
+const LATE_MS = 1000; // after a longer stop (sleep) the pacer does not catch up
 const OPEN_MS = 10_000; // the service has this long to answer the upgrade
 const REPLY_MS = 10_000; // a frame without a reply for this long ends the call as lost
 const SILENCE_MS = 700; // the page is told of a longer silence, and of its end
@@ -63,7 +62,7 @@ class Link {
   }
 
   /**
-   * Send a frame whenever one is due by the clock: late timers do not add up.
+   * Send each frame when the clock says so; a late timer delays no later frame.
    * @param {() => Int16Array} next
    */
   pace(next) {
@@ -171,7 +170,7 @@ class Link {
 }
 
 /**
- * Return the energy of what was sent, and of its difference to what came back, in samples².
+ * Return the energy of the sent samples, and of their difference to the reply, in samples².
  * @param {Int16Array} sent
  * @param {Int16Array} received
  */
