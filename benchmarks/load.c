@@ -25,7 +25,7 @@ enum { AT_ONCE = 100, STDIN_READY = 1 };
 static enum mode mode;
 static struct conn *conns;
 static int n_conns = 50, frames_each = 5, echoing;
-static double seconds = 1, warmup = 0.3, life_min = 2, life_max = 20;
+static double seconds = 1, warmup = 0.3, patience = 1, life_min = 2, life_max = 20;
 static uint64_t interval = 20000000, start, counted_from, counted_to, echoes;
 static struct histogram trips, late; /* late: how far behind its schedule the generator itself sent */
 
@@ -84,9 +84,9 @@ static uint64_t outstanding(void)
 }
 
 /* Opens the connections from..to, at most `at_once` on their way; returns when all are settled. */
-static void open_all(int from, int to, int at_once, uint64_t patience)
+static void open_all(int from, int to, int at_once, uint64_t limit)
 {
-    uint64_t deadline = now() + patience;
+    uint64_t deadline = now() + limit;
     while ((from < to || pending) && now() < deadline) {
         while (from < to && pending < at_once)
             start_connect(&conns[from++]);
@@ -97,9 +97,9 @@ static void open_all(int from, int to, int at_once, uint64_t patience)
             drop(&conns[i], &count.refused, 0);
 }
 
-static void await_replies(uint64_t patience)
+static void await_replies(uint64_t limit)
 {
-    for (uint64_t deadline = now() + patience; outstanding() && now() < deadline;)
+    for (uint64_t deadline = now() + limit; outstanding() && now() < deadline;)
         turn(now() + SECOND / 100);
 }
 
@@ -200,12 +200,13 @@ static void run_streams(void)
     }
     uint64_t unsent = due < counted_to ? (counted_to - due) / 1000 * (uint64_t)n_conns / (interval / 1000) : 0;
     close_window();
-    await_replies(mode == SOAK ? PATIENCE : SECOND);
+    await_replies(mode == SOAK ? PATIENCE : (uint64_t)(patience * SECOND));
     count.lost += outstanding();
     record(&trips, (uint64_t)LONGEST * 1000, count.lost); /* a lost frame is an endless round trip */
-    printf("\"streams\":%d,\"unsent\":%lu,\"measured\":%lu,\"p50_us\":%.0f,\"p99_us\":%.0f,\"p999_us\":%.0f,\"late_p99_us\":%.0f,",
+    printf("\"streams\":%d,\"unsent\":%lu,\"measured\":%lu,\"p50_us\":%.0f,\"p99_us\":%.0f,\"p999_us\":%.0f,\"max_us\":%lu,"
+           "\"late_p99_us\":%.0f,\"late_max_us\":%lu,",
            n_conns, unsent, trips.n, percentile(&trips, .5), percentile(&trips, .99),
-           percentile(&trips, .999), percentile(&late, .99));
+           percentile(&trips, .999), trips.longest, percentile(&late, .99), late.longest);
 }
 
 static void run_storm(void)
@@ -262,7 +263,8 @@ static int use_option(const char *name, const char *value)
         {"--port", &opt.port}, {"--conns", &n_conns}, {"--check", &opt.check}, {"--tls", &opt.tls},
         {"--frames", &frames_each}, {"--server-pid", &window.server}};
     struct { const char *name; double *to; } real[] = {
-        {"--seconds", &seconds}, {"--warmup", &warmup}, {"--life-min", &life_min}, {"--life-max", &life_max}};
+        {"--seconds", &seconds}, {"--warmup", &warmup}, {"--patience", &patience},
+        {"--life-min", &life_min}, {"--life-max", &life_max}};
     char *end;
     double number = strtod(value, &end); /* "True" must not pass for 0 */
     for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)

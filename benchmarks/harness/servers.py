@@ -38,16 +38,17 @@ class Kind:
     size: int = 320
     reply: int = 320
     tls: bool = False
+    root: Path = ROOT  # the checkout that the service runs from
 
     @property
-    def process(self) -> tuple[str, bool]:
+    def process(self) -> tuple[str, bool, Path]:
         """What tells processes apart: rows that differ only in their path share one."""
-        return self.name, self.tls
+        return self.name, self.tls, self.root
 
     def missing(self) -> str | None:
         """Say why this server cannot run here and what would help, or return None."""
-        if self.name == OURS.name and not (ROOT / "service" / "__main__.py").exists():
-            return f"{self.title}: skipped, {ROOT} has no service/__main__.py"
+        if self.name == OURS.name and not (self.root / "service" / "__main__.py").exists():
+            return f"{self.title}: skipped, {self.root} has no service/__main__.py"
         for module in self.modules:
             if importlib.util.find_spec(module) is None:
                 return f"{self.title}: skipped, no module {module!r}; {self.install}"
@@ -129,7 +130,7 @@ class Server:
             }
         self.process = subprocess.Popen(
             self._command(generator, tls if kind.tls else None),
-            cwd=ROOT,
+            cwd=kind.root,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=self.log,
@@ -206,7 +207,7 @@ class Pool:
     generator: Generator
     cores: Cores
     tls: Certificate | None = None
-    running: dict[tuple[str, bool], Server] = field(default_factory=dict)
+    running: dict[tuple[str, bool, Path], Server] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise this process's limit of open files, and so the servers' and the generator's."""

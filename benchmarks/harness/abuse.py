@@ -1,0 +1,241 @@
+"""Callers that misbehave, all in one process: `python -m harness.abuse PORT KIND=NUMBER ...`.
+
+One epoll loop drives bare sockets. All frames are masked beforehand, so that a caller costs this
+process little and the service much. The process runs until its standard input ends. Then it prints
+one JSON object: what the callers of each kind did.
+"""
+
+import contextlib
+import json
+import math
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+from websockets.frames import Frame, Opcode
+
+from harness.generator import BENCHMARKS
+
+MIB = 1 << 20
+#: The most bytes of one read or write. A longer one would keep the good streams' process waiting.
+CHUNK = 65536
+#: A caller that the service has cut off comes again after this time, in seconds.
+AWAY_SECONDS = 0.1
+LOOK_SECONDS = 0.05
+
+
+def masked(opcode: Opcode, size: int, fin: bool = True) -> bytes:
+    """Return one client's frame."""
+    return Frame(opcode, bytes(size), fin).serialize(mask=True)
+
+
+def fragments(size: int, each: int, last: bool = True) -> bytes:
+    """Return a binary message in fragments; without its last one it stays in the making."""
+    more = masked(Opcode.CONT, each, fin=False) * (size // each - 1)
+    end = masked(Opcode.CONT, 0) if last else b""
+    return masked(Opcode.BINARY, each, fin=False) + more + end
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a caller sends after its upgrade: `first` once, then `again` over and over."""
+
+    first: bytes = b""
+    again: bytes = b""
+    query: str = ""
+    reads: bool = True
+    stays: float = math.inf  # then it closes the connection without a word
+    upgrades: bool = True
+
+
+AUDIO = masked(Opcode.BINARY, 320)
+TEXT = masked(Opcode.TEXT, 320)
+#: Callers that keep the service's core busy, and read all that comes back.
+FLOODS = {
+    "65,000-byte frames": Kind(again=masked(Opcode.BINARY, 65000)),
+    "320-byte frames": Kind(again=AUDIO * 500),
+    "2-byte frames": Kind(again=masked(Opcode.BINARY, 2) * 20000),
+    "empty frames": Kind(again=masked(Opcode.BINARY, 0) * 20000),
+    "empty pings": Kind(again=masked(Opcode.PING, 0) * 20000),
+    "125-byte pings": Kind(again=masked(Opcode.PING, 125) * 2000),
+    "empty pongs": Kind(again=masked(Opcode.PONG, 0) * 20000),
+    "empty continuations": Kind(
+        first=masked(Opcode.BINARY, 0, fin=False),
+        again=masked(Opcode.CONT, 0, fin=False) * 20000,
+    ),
+    "1-byte fragments of 1 MiB": Kind(again=fragments(MIB, 1)),
+    "1 MiB frames, pure_python": Kind(
+        again=masked(Opcode.BINARY, MIB), query="encoding=pcm16&codec=pure_python"
+    ),
+    "1 MiB frames, A-law to mu-law, pure_python": Kind(
+        again=masked(Opcode.BINARY, MIB), query="encoding=alaw&reply=ulaw&codec=pure_python"
+    ),
+    "text after the service's close frame": Kind(again=TEXT * 200),
+}
+#: Callers that misbehave without haste.
+RUDE = {
+    "stop reading": Kind(again=AUDIO * 50, reads=False),
+    "vanish": Kind(first=AUDIO, stays=1),
+    "unmasked frames": Kind(first=Frame(Opcode.BINARY, bytes(320)).serialize(mask=False)),
+}
+KINDS = FLOODS | RUDE
+
+
+@dataclass
+class Count:
+    """What the callers of one kind did: calls, those that the service ended, and bytes."""
+
+    calls: int = 0
+    ended: int = 0
+    sent: int = 0
+    came: int = 0
+
+
+class Caller:
+    """One connection at a time; whenever the service ends it, the caller comes again."""
+
+    def __init__(self, kind: Kind, port: int, epoll: select.epoll, count: Count) -> None:
+        self.kind, self.port, self.epoll, self.count = kind, port, epoll, count
+        self.request = (
+            f"GET /ws/audio?{kind.query} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        ).encode()
+        self.first, self.again = memoryview(kind.first), memoryview(kind.again)
+        self.call()
+
+    def call(self) -> None:
+        """Connect; the upgrade follows once the connection is there."""
+        self.socket = socket.socket()
+        self.socket.setblocking(False)
+        self.socket.connect_ex(("127.0.0.1", self.port))
+        self.upgraded = False
+        self.out = memoryview(self.request if self.kind.upgrades else b"")
+        self.until = time.monotonic() + self.kind.stays
+        self.on_the_line = True
+        self.count.calls += 1
+        self.epoll.register(self.socket, select.EPOLLIN | select.EPOLLOUT)
+
+    def leave(self) -> None:
+        """Close without a word, and call again later."""
+        self.socket.close()
+        self.on_the_line = False
+        self.until = time.monotonic() + AWAY_SECONDS
+
+    def look(self, now: float) -> None:
+        """Leave or come again, if it is time."""
+        if now < self.until:
+            return
+        if self.on_the_line:
+            self.leave()
+        else:
+            self.call()
+
+    def ready(self, events: int, buffer: bytearray) -> None:
+        """Read and write what the socket allows, a chunk of each."""
+        try:
+            if events & ~select.EPOLLOUT:
+                self._read(buffer)
+            if events & select.EPOLLOUT:
+                self._write()
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.count.ended += 1
+            self.leave()
+
+    def _read(self, buffer: bytearray) -> None:
+        size = self.socket.recv_into(buffer)
+        if not size:
+            raise ConnectionError
+        self.count.came += size
+        if not self.upgraded and self.kind.upgrades:
+            if not buffer.startswith(b"HTTP/1.1 101 "):
+                raise ConnectionError
+            self.upgraded = True
+            self.out = self.first or self.again
+            reading = select.EPOLLIN if self.kind.reads else 0
+            self.epoll.modify(self.socket, reading | select.EPOLLOUT)
+
+    def _write(self) -> None:
+        if self.out:
+            sent = self.socket.send(self.out[:CHUNK])
+            self.count.sent += sent
+            self.out = self.out[sent:]
+        if not self.out and self.upgraded:
+            self.out = self.again
+        if not self.out:  # there is no more to send, or not before the upgrade's answer
+            reading = select.EPOLLIN if self.kind.reads or not self.upgraded else 0
+            self.epoll.modify(self.socket, reading)
+
+
+def run(port: int, numbers: Mapping[str, int]) -> dict[str, Count]:
+    """Have so many callers of each kind until standard input ends; return what they did."""
+    counts = {name: Count() for name in numbers}
+    buffer = bytearray(CHUNK)
+    with select.epoll() as epoll:
+        epoll.register(0, select.EPOLLIN)
+        callers = [
+            Caller(KINDS[name], port, epoll, counts[name])
+            for name, number in numbers.items()
+            for _ in range(number)
+        ]
+        looked = 0.0
+        while True:
+            now = time.monotonic()
+            if now >= looked + LOOK_SECONDS:
+                looked = now
+                for caller in callers:
+                    caller.look(now)
+                on_the_line = {c.socket.fileno(): c for c in callers if c.on_the_line}
+            for descriptor, events in epoll.poll(LOOK_SECONDS):
+                if descriptor == 0:
+                    return counts
+                on_the_line[descriptor].ready(events, buffer)
+
+
+@contextlib.contextmanager
+def beside(core: int, port: int, numbers: Mapping[str, int]) -> Iterator[dict[str, Count]]:
+    """Have so many callers of each kind while the block runs; fill in what they did after it.
+
+    Their process has the lowest priority on its core, so it cannot delay the good streams' process.
+    """
+
+    def behind_others() -> None:
+        os.sched_setaffinity(0, {core})
+        os.nice(19)
+
+    command = [sys.executable, "-m", "harness.abuse", str(port)]
+    process = subprocess.Popen(
+        command + [f"{name}={number}" for name, number in numbers.items()],
+        cwd=BENCHMARKS,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=behind_others,
+    )
+    counts: dict[str, Count] = {}
+    try:
+        yield counts
+        text, _ = process.communicate(timeout=30)
+        counts |= {name: Count(**fields) for name, fields in json.loads(text).items()}
+    finally:
+        process.kill()
+        process.wait()
+
+
+def main() -> None:
+    """Run the callers that the command line names; print what they did."""
+    port, *named = sys.argv[1:]
+    numbers = {name: int(number) for name, _, number in (word.rpartition("=") for word in named)}
+    counts = run(int(port), numbers)
+    print(json.dumps({name: asdict(count) for name, count in counts.items()}))
+
+
+if __name__ == "__main__":
+    main()
