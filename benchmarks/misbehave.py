@@ -10,6 +10,8 @@ benchmarks/README.md says what each table means. Exit status: 0 if every promise
 import argparse
 import dataclasses
 import os
+import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -19,7 +21,8 @@ from pathlib import Path
 
 import trio
 from harness import abuse
-from harness.generator import Cores, Generator, GeneratorError, Report
+from harness.generator import FAULTS, Cores, Generator, GeneratorError, Names, Report
+from harness.scrape import metrics
 from harness.servers import OURS, ROOT, Kind, Pool, Server, ServerError
 
 #: The good streams: so many, a frame of 320 bytes each 20 ms.
@@ -32,6 +35,19 @@ EVERY = 0.1
 LEAD_SECONDS = 0.4
 P99_MS = 20.0
 HEALTH_MS = 100.0
+#: How many callers of each kind take memory, and how many KiB for each may be.
+HOARDERS = {
+    "1 MiB message in the making, its last 1,000 bytes in 1-byte fragments": (500, 1536),
+    "message of 50,000 1-byte fragments in the making": (50, 512),
+    "125-byte pings, reading nothing": (500, 512),
+    "1 MiB frames, reading nothing": (500, 3072),
+    "no request": (5000, 16),
+}
+QUIET_SECONDS = 3.0
+#: Megabytes of tiny frames may wait in socket buffers when the callers are gone.
+REST_SECONDS = 60
+#: Memory may move by so much after the first minute of a soak: an allocator's arenas breathe.
+GROWTH_MIB = 8.0
 
 UPGRADE = (
     b"GET /ws/audio HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -137,7 +153,7 @@ def suffer(
     )
     try:
         time.sleep(LEAD_SECONDS)
-        with abuse.beside(generator.core, server.port, callers) as counts:
+        with abuse.beside(generator.core, server.port, callers) as crowd:
             began = time.monotonic()
             time.sleep(LEAD_SECONDS)
             probes = trio.run(probe, server.port, seconds)
@@ -146,11 +162,15 @@ def suffer(
     finally:
         streams.kill()
         streams.wait()
-    total = abuse.Count(*map(sum, zip(*map(dataclasses.astuple, counts.values()), strict=True)))
+    total = abuse.Count(
+        *map(sum, zip(*map(dataclasses.astuple, crowd.counts.values()), strict=True))
+    )
     return Suffering(Generator.parse(text), probes, total, lasted)
 
 
-def flood(pool: Pool, kind: Kind, numbers: tuple[int, ...], seconds: float) -> bool:
+def flood(
+    pool: Pool, kind: Kind, floods: list[str], numbers: tuple[int, ...], seconds: float
+) -> bool:
     """Print a table of what the good streams suffer beside each kind of flood."""
     print(
         f"\n{STREAMS} real-time streams beside callers that flood and read. Times in ms, from the"
@@ -160,7 +180,7 @@ def flood(pool: Pool, kind: Kind, numbers: tuple[int, ...], seconds: float) -> b
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"
     )
     kept = True
-    for name in abuse.FLOODS:
+    for name in floods:
         for number in numbers:
             with pool.use(kind) as server:
                 seen = suffer(server, pool.generator, {name: number}, seconds)
@@ -186,28 +206,188 @@ def worst(times: list[float], asked: int) -> str:
     return f"{max(times):.1f}" if len(times) == asked else "none"
 
 
+def hoard(pool: Pool, kind: Kind, quick: bool) -> bool:
+    """Print a table of the memory that callers take who have the service keep much for them."""
+    print(
+        "\nMemory for each caller: how far the service's resident memory grew at its peak.\n\n"
+        "| what the caller does | callers | KiB for each | at most | cut off by the service |\n"
+        "|---|--:|--:|--:|--:|"
+    )
+    kept = True
+    for name, (number, most) in HOARDERS.items():
+        number = number // 5 if quick else number
+        with pool.use(kind, fresh=True) as server:
+            pool.generator.run("echo", server.port, kind.path, conns=10, seconds=0.5)
+            before = server.memory_kib("Rss")
+            with abuse.beside(pool.cores.generator, server.port, {name: number}) as crowd:
+                crowd.wait_until_begun()
+                grown = (peak(server) - before) / number
+        kept &= grown <= most
+        print(
+            f"| {name} | {number:,} | {grown:,.1f} | {most:,} | {crowd.counts[name].ended:,} |",
+            flush=True,
+        )
+    print(f"\n{'ok  ' if kept else 'FAIL'} each caller takes as much memory as is stated, at most")
+    return kept
+
+
+def peak(server: Server) -> float:
+    """Return the service's most resident memory in KiB, once it has not grown for some seconds."""
+    most, since = 0.0, time.monotonic()
+    while time.monotonic() < since + QUIET_SECONDS:
+        time.sleep(0.1)
+        if (now := server.peak_kib()) > most:
+            most, since = now, time.monotonic()
+    return most
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the service held at one moment, `seconds` after the start."""
+
+    seconds: float
+    rss_mib: float
+    files: int
+    sessions: float
+
+    @classmethod
+    def take(cls, server: Server, began: float) -> "Sample":
+        """Read the process's figures from /proc and the gauge from /metrics."""
+        return cls(
+            time.monotonic() - began,
+            server.memory_kib("Rss") / 1024,
+            len(list(Path(f"/proc/{server.pid}/fd").iterdir())),
+            metrics(server.port)["rt_audio_sessions_active"],
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.seconds:6.0f} s  {self.rss_mib:7.1f} MiB  "
+            f"{self.files:5} files  {self.sessions:5.0f} sessions"
+        )
+
+
+def soak(pool: Pool, kind: Kind, seconds: float, streams: int, bad: int, every: float) -> bool:
+    """Have good streams that come and go beside every kind of bad caller; print the memory."""
+    callers = dict.fromkeys(abuse.FLOODS, bad) | dict.fromkeys(abuse.RUDE, 10 * bad)
+    callers = {name: number for name, number in callers.items() if number}
+    print(
+        f"\n{streams} real-time streams that come and go, for {seconds:g} s, beside {bad} of each"
+        f" kind of flood and {10 * bad} of each of: {', '.join(abuse.RUDE)}\n"
+    )
+    samples: list[Sample] = []
+    with pool.use(kind, fresh=True) as server:
+        # One small run first: what is loaded or cached once must not look like growth.
+        pool.generator.run("echo", server.port, kind.path, conns=10, seconds=0.5)
+        server.settled(patience=3)
+        began = time.monotonic()
+        before = Sample.take(server, began)
+        options = {"conns": streams, "seconds": seconds, "check": 1, "warmup": LEAD_SECONDS}
+        load = pool.generator.start("soak", server.port, kind.path, **options)
+        try:
+            with abuse.beside(pool.cores.generator, server.port, callers) as crowd:
+                while load.poll() is None:
+                    with suppress(subprocess.TimeoutExpired):
+                        load.wait(timeout=every)
+                        break
+                    samples.append(Sample.take(server, began))
+                    print(samples[-1], flush=True)
+            good = Generator.parse(load.communicate()[0])
+        finally:
+            load.kill()
+            load.wait()
+        after = wait_for_rest(server, before)
+    print(f"before: {before}\nafter:  {after}")
+    print(f"memory  {curve([sample.rss_mib for sample in samples])}")
+    for name, count in crowd.counts.items():
+        print(f"{count.calls:7,} calls, {count.sent / abuse.MIB:10,.1f} MiB: {name}")
+    grown, wrong = growth(samples), [f"{good[f]:.0f} {f}" for f in FAULTS if good.get(f)]
+    promises = {
+        f"p50 {good['p50_us'] / 1000:.2f} ms, p99 {good['p99_us'] / 1000:.2f} ms, "
+        f"{P99_MS:g} allowed": good["p99_us"] < P99_MS * 1000,
+        f"{good['opened']:,.0f} good connections, {good['measured']:,.0f} frames: "
+        f"{', '.join(wrong) or 'none refused, closed, broken or lost'}": not wrong,
+        f"memory grew {grown:+.1f} MiB after the first minute, {GROWTH_MIB:g} allowed": (
+            grown <= GROWTH_MIB
+        ),
+        f"open files: {before.files} before, {after.files} after": rested(after, before),
+        f"sessions gauge: {after.sessions:.0f}": after.sessions == 0,
+    }
+    for promise, holds in promises.items():
+        print("ok  " if holds else "FAIL", promise)
+    return all(promises.values())
+
+
+def rested(now: Sample, before: Sample) -> bool:
+    """Return whether the service has given back its sessions and files; a log may have one."""
+    return now.sessions == 0 and now.files <= before.files + 2
+
+
+def wait_for_rest(server: Server, before: Sample) -> Sample:
+    """Give the service time to work off what the callers left; return how it is then."""
+    began = time.monotonic()
+    while True:
+        after = Sample.take(server, began)
+        if rested(after, before) or after.seconds > REST_SECONDS:
+            return after
+        time.sleep(0.5)
+
+
+def growth(samples: list[Sample]) -> float:
+    """Return how far resident memory grew, in MiB, from after the first minute to the end.
+
+    Both ends are medians of up to six samples. A run of less than three minutes takes its first
+    third for the first minute.
+    """
+    settled = min(60.0, samples[-1].seconds / 3)
+    counted = [sample.rss_mib for sample in samples if sample.seconds > settled]
+    width = max(1, min(6, len(counted) // 2))
+    return statistics.median(counted[-width:]) - statistics.median(counted[:width])
+
+
+def curve(values: list[float]) -> str:
+    """Draw the values as a line of bars, from the least to the largest."""
+    bars = "▁▂▃▄▅▆▇█"
+    least, span = min(values), max(values) - min(values) or 1
+    return "".join(bars[round((value - least) / span * (len(bars) - 1))] for value in values)
+
+
 def main() -> int:
     """Run it and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="short runs; not for quoting")
-    parser.add_argument(
-        "--service", type=Path, default=ROOT, metavar="DIR", help="the checkout to run"
-    )
+    parser.add_argument("--quick", action="store_true", help="short runs, not for quoting")
+    parser.add_argument("--only", type=Names(["flood", "memory", "soak"]), help="by comma")
+    parser.add_argument("--floods", type=Names(list(abuse.FLOODS)), help="kinds, by comma")
+    parser.add_argument("--minutes", type=float, help="of the soak; 5, or 0.5 with --quick")
+    parser.add_argument("--streams", type=int, default=STREAMS, help="good ones of the soak")
+    parser.add_argument("--bad", type=int, default=1, help="flooders of each kind in the soak")
+    parser.add_argument("--service", type=Path, default=ROOT, metavar="DIR", help="a checkout")
     arguments = parser.parse_args()
+    quick = arguments.quick
+    names = arguments.only or (["flood"] if quick else ["flood", "memory", "soak"])
     kind = dataclasses.replace(OURS, root=arguments.service.resolve())
     cores = Cores.choose()
+    kept = []
     try:
         pool = Pool(Generator.build(cores.generator), cores)
         os.sched_setaffinity(0, {cores.generator})
         try:
-            numbers, seconds = ((1, 20), 1.0) if arguments.quick else ((1, 3, 20), 5.0)
-            kept = flood(pool, kind, numbers, seconds)
+            if "flood" in names:
+                numbers, seconds = ((1, 20), 1.0) if quick else ((1, 3, 20), 5.0)
+                floods = arguments.floods or list(abuse.FLOODS)
+                kept.append(flood(pool, kind, floods, numbers, seconds))
+            if "memory" in names:
+                kept.append(hoard(pool, kind, quick))
+            if "soak" in names:
+                seconds = 60 * (arguments.minutes or (0.5 if quick else 5))
+                every = min(10, seconds / 12)
+                kept.append(soak(pool, kind, seconds, arguments.streams, arguments.bad, every))
         finally:
             pool.close()
     except (GeneratorError, ServerError) as error:
         print(error, file=sys.stderr)
         return 1
-    return 0 if kept else 1
+    return 0 if all(kept) else 1
 
 
 if __name__ == "__main__":

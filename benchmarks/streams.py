@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from harness import report
-from harness.generator import FAULTS, Cores, Generator, GeneratorError
+from harness.generator import FAULTS, Cores, Generator, GeneratorError, Names
 from harness.measure import FULL, MEASUREMENTS, QUICK, Bench, Table
 from harness.servers import ALL, MAIN, Certificate, Kind, Pool, ServerError
 from rich.console import Console
@@ -36,20 +36,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw a PNG")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure")
     return parser.parse_args()
-
-
-class Names:
-    """A comma-separated list of some of these names."""
-
-    def __init__(self, allowed: list[str]) -> None:
-        self.allowed = allowed
-
-    def __call__(self, text: str) -> list[str]:
-        names = text.split(",")
-        for name in names:
-            if name not in self.allowed:
-                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(self.allowed)}")
-        return names
 
 
 def usable(bench: Bench, wanted: list[Kind], console: Console) -> list[Kind]:

@@ -83,7 +83,18 @@ RUDE = {
     "vanish": Kind(first=AUDIO, stays=1),
     "unmasked frames": Kind(first=Frame(Opcode.BINARY, bytes(320)).serialize(mask=False)),
 }
-KINDS = FLOODS | RUDE
+#: Callers that have the service keep what it cannot finish.
+HOARDS = {
+    "1 MiB message in the making, its last 1,000 bytes in 1-byte fragments": Kind(
+        first=fragments(MIB - 1024, 1023 * 64, last=False)
+        + masked(Opcode.CONT, 1, fin=False) * 1000
+    ),
+    "message of 50,000 1-byte fragments in the making": Kind(first=fragments(50000, 1, last=False)),
+    "125-byte pings, reading nothing": Kind(again=masked(Opcode.PING, 125) * 2000, reads=False),
+    "1 MiB frames, reading nothing": Kind(again=masked(Opcode.BINARY, MIB), reads=False),
+    "no request": Kind(upgrades=False),
+}
+KINDS = FLOODS | RUDE | HOARDS
 
 
 @dataclass
@@ -107,14 +118,17 @@ class Caller:
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         ).encode()
         self.first, self.again = memoryview(kind.first), memoryview(kind.again)
+        self.begun = False  # whether all of `first` was sent once
         self.call()
 
     def call(self) -> None:
         """Connect; the upgrade follows once the connection is there."""
         self.socket = socket.socket()
         self.socket.setblocking(False)
+        if not self.kind.reads:  # so that the service, not this end, has to keep the replies
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK)
         self.socket.connect_ex(("127.0.0.1", self.port))
-        self.upgraded = False
+        self.upgraded = not self.kind.upgrades
         self.out = memoryview(self.request if self.kind.upgrades else b"")
         self.until = time.monotonic() + self.kind.stays
         self.on_the_line = True
@@ -154,11 +168,11 @@ class Caller:
         if not size:
             raise ConnectionError
         self.count.came += size
-        if not self.upgraded and self.kind.upgrades:
+        if not self.upgraded:
             if not buffer.startswith(b"HTTP/1.1 101 "):
                 raise ConnectionError
             self.upgraded = True
-            self.out = self.first or self.again
+            self.out = self.first
             reading = select.EPOLLIN if self.kind.reads else 0
             self.epoll.modify(self.socket, reading | select.EPOLLOUT)
 
@@ -168,7 +182,7 @@ class Caller:
             self.count.sent += sent
             self.out = self.out[sent:]
         if not self.out and self.upgraded:
-            self.out = self.again
+            self.out, self.begun = self.again, True
         if not self.out:  # there is no more to send, or not before the upgrade's answer
             reading = select.EPOLLIN if self.kind.reads or not self.upgraded else 0
             self.epoll.modify(self.socket, reading)
@@ -185,13 +199,16 @@ def run(port: int, numbers: Mapping[str, int]) -> dict[str, Count]:
             for name, number in numbers.items()
             for _ in range(number)
         ]
-        looked = 0.0
+        looked, told = 0.0, False
         while True:
             now = time.monotonic()
             if now >= looked + LOOK_SECONDS:
                 looked = now
                 for caller in callers:
                     caller.look(now)
+                if not told and all(caller.begun for caller in callers):
+                    print("begun", flush=True)
+                    told = True
                 on_the_line = {c.socket.fileno(): c for c in callers if c.on_the_line}
             for descriptor, events in epoll.poll(LOOK_SECONDS):
                 if descriptor == 0:
@@ -199,9 +216,28 @@ def run(port: int, numbers: Mapping[str, int]) -> dict[str, Count]:
                 on_the_line[descriptor].ready(events, buffer)
 
 
+class Crowd:
+    """The process of callers that misbehave; `counts` is filled in when it has ended."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        self.counts: dict[str, Count] = {}
+
+    def wait_until_begun(self) -> None:
+        """Return once every caller was on the line, and has sent what it sends first."""
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+
+    def end(self) -> None:
+        """End the callers, and take their counts."""
+        text, _ = self._process.communicate(timeout=30)
+        last = text.splitlines()[-1]
+        self.counts = {name: Count(**fields) for name, fields in json.loads(last).items()}
+
+
 @contextlib.contextmanager
-def beside(core: int, port: int, numbers: Mapping[str, int]) -> Iterator[dict[str, Count]]:
-    """Have so many callers of each kind while the block runs; fill in what they did after it.
+def beside(core: int, port: int, numbers: Mapping[str, int]) -> Iterator[Crowd]:
+    """Have so many callers of each kind while the block runs.
 
     Their process has the lowest priority on its core, so it cannot delay the good streams' process.
     """
@@ -219,11 +255,10 @@ def beside(core: int, port: int, numbers: Mapping[str, int]) -> Iterator[dict[st
         text=True,
         preexec_fn=behind_others,
     )
-    counts: dict[str, Count] = {}
     try:
-        yield counts
-        text, _ = process.communicate(timeout=30)
-        counts |= {name: Count(**fields) for name, fields in json.loads(text).items()}
+        crowd = Crowd(process)
+        yield crowd
+        crowd.end()
     finally:
         process.kill()
         process.wait()

@@ -1,5 +1,6 @@
 """Compile the C load generator, and run it pinned to a core of its own."""
 
+import argparse
 import contextlib
 import hashlib
 import json
@@ -19,6 +20,20 @@ Report = dict[str, float]
 
 class GeneratorError(Exception):
     """The generator could not be built, or failed as a program; servers' faults are in reports."""
+
+
+class Names:
+    """A comma-separated list of some of these names."""
+
+    def __init__(self, allowed: list[str]) -> None:
+        self.allowed = allowed
+
+    def __call__(self, text: str) -> list[str]:
+        names = text.split(",")
+        for name in names:
+            if name not in self.allowed:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(self.allowed)}")
+        return names
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,11 @@ class Server:
                 return float(line.split()[1])
         raise ServerError(f"{self.kind.title}: no {what} line")
 
+    def peak_kib(self) -> float:
+        """Return the most resident memory that the process ever had."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return float(status.partition("VmHWM:")[2].split()[0])
+
     def processor_seconds(self) -> float:
         """Return the processor time that the process has used so far."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
