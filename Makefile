@@ -51,7 +51,7 @@ integration: $(VENV)/test.stamp ## run the tests with Chromium, Prometheus, HAPr
 	$(PYTEST) -m integration
 
 demo: $(VENV)/run.stamp ## start the service, stream speech through it, show what moved
-	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python -m tests.demo
 
 format: $(VENV)/test.stamp ## rewrite the sources in the project's format
 	$(BIN)/ruff format
@@ -85,5 +85,5 @@ bench: $(VENV)/bench.stamp ## the quick benchmarks
 	$(BIN)/python benchmarks/streams.py --quick
 
 clean: ## remove what the other verbs made
-	rm -rf $(VENV) build dist *.egg-info benchmarks/.build tests/.screenshots .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info benchmarks/.build tests/.autobahn tests/.screenshots .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

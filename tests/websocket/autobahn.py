@@ -1,6 +1,9 @@
 """Run the Autobahn|Testsuite fuzzing client against the WebSocket echo endpoint and sum it up.
 
+    python -m tests.websocket.autobahn
+
 The suite is a Python 2.7 program: it is installed once, fully pinned, into a cache folder.
+Its cases 12 and 13 are about compression, which the service declines, so they are left out.
 Exit code: 0 no case failed, 1 a case failed or the run was incomplete, 2 nothing could be run.
 """
 
@@ -9,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,9 +20,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.request import ProxyHandler, build_opener
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.deploy.running import served
+from tests.deploy.shipped import ROOT
+
 GROUPS = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"]
 BAD = {"FAILED", "WRONG CODE", "UNCLEAN"}
 PINS = """
@@ -31,8 +34,6 @@ jinja2==2.11.3 markupsafe==1.1.1 pyOpenSSL==19.1.0 cryptography==3.3.2 cffi==1.1
 enum34==1.1.10 ipaddress==1.0.23 service-identity==18.1.0 pyasn1==0.5.1 pyasn1-modules==0.3.0
 unittest2==1.1.0 traceback2==1.4.0 linecache2==1.0.0"""
 ACCELERATOR = "wsaccel==0.6.2"  # optional: needs a C compiler, makes the whole run 3 times faster
-SERVICE_ENV = os.environ | {"RT_AUDIO_CONFORMANCE_ECHO": "true", "RT_AUDIO_LOG_LEVEL": "error"}
-SERVICE_ENV["RT_AUDIO_MAX_FRAME_BYTES"] = str(17 * 2**20)  # group 9 sends 16 MiB messages
 
 
 def give_up(reason: str, log: Path | None = None) -> NoReturn:
@@ -77,26 +78,12 @@ def prepare(cache: Path) -> tuple[list[str], dict[str, str]]:
 @contextmanager
 def running_service(log: Path) -> Iterator[str]:
     """Start the service with its echo endpoint on a free port and yield the endpoint's URL."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
-    command = [sys.executable, "-m", "service", "serve", "--host", "127.0.0.1", "--port", port]
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=ROOT, env=SERVICE_ENV, stdout=out, stderr=out)
-    try:
-        deadline, opener = time.monotonic() + 60, build_opener(ProxyHandler({}))
-        while True:
-            with suppress(OSError):
-                opener.open(f"http://127.0.0.1:{port}/health", timeout=2).close()
-                break
-            if process.poll() is not None or time.monotonic() > deadline:
-                give_up("the service did not answer GET /health", log)
-            time.sleep(0.2)
-        yield f"ws://127.0.0.1:{port}/ws/echo"
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(15)
-        process.kill()  # does nothing to a process that has ended
+    settings = {
+        "RT_AUDIO_CONFORMANCE_ECHO": "true",
+        "RT_AUDIO_MAX_FRAME_BYTES": str(17 * 2**20),  # group 9 sends 16 MiB messages
+    }
+    with served(log, **settings) as service:
+        yield f"ws://127.0.0.1:{service.port}/ws/echo"
 
 
 def summarize(results: dict[str, dict[str, Any]]) -> int:
@@ -120,7 +107,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--url", help="echo endpoint on loopback (default: start the service)")
     parser.add_argument("--cases", nargs="+", default=GROUPS, help="patterns such as 6.* 9.3.1")
-    parser.add_argument("--cache", type=Path, default=ROOT / "benchmarks" / ".build" / "autobahn")
+    parser.add_argument("--cache", type=Path, default=ROOT / "tests" / ".autobahn")
     parser.add_argument("--limit", type=float, default=900.0, help="limit of the run in seconds")
     args = parser.parse_args()
     if args.url and not re.match(r"ws://(127\.0\.0\.1|localhost)[:/]", args.url):

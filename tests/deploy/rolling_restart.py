@@ -1,32 +1,22 @@
 """Replace two instances of the service one after the other, under load, and count what callers see.
 
-    python benchmarks/rolling_restart.py --streams 300
+    python -m tests.deploy.rolling_restart --streams 300
 
-HAProxy stands before them; the callers are the project's own client with `reconnect`. Half of them
-make calls that are short enough to end in the drain time, the others calls that outlive it. Exit
-status: 0 if no call was cut, refused or lost a frame, 1 otherwise, 2 where there is no HAProxy.
+HAProxy stands before them. The callers are the project's own client with `reconnect`. Half of them
+make calls that are short enough to end in the drain time. The others make calls that outlive it.
+Exit status: 0 if no call was cut, refused or lost a frame, 1 if one was, 2 without HAProxy.
 """
 
 import argparse
-import dataclasses
-import json
 import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # for who runs it without having installed the service
-
-from harness.callers import Habits, Stream, calling  # noqa: E402
-from harness.rollout import Balancer, Drain, Instance, balancing, missing  # noqa: E402
-from harness.servers import ServerError  # noqa: E402
-
-from service.client.stream import percentile  # noqa: E402
+from service.client.stream import percentile
+from tests.deploy.callers import Habits, Stream, calling
+from tests.deploy.instances import Balancer, Drain, Instance, balancing, haproxy
 
 
 @dataclass(frozen=True)
@@ -123,9 +113,8 @@ def replace_all(plan: Plan, streams: int) -> Outcome:
     }
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        instances = [Instance(name, folder, settings) for name in ("a", "b")]
+        instances = [Instance(name, folder, settings, stack) for name in ("a", "b")]
         for instance in instances:
-            stack.callback(instance.stop)
             instance.start()
         for instance in instances:
             instance.wait_until_listening()
@@ -147,9 +136,8 @@ def replace(instance: Instance, balancer: Balancer) -> Drain:
     return drain
 
 
-def show(console: Console, outcome: Outcome) -> None:
+def show(outcome: Outcome) -> None:
     """Print the figures, and the first of each kind of trouble."""
-    table = Table.grid(padding=(0, 2))
     gaps = "none"
     if outcome.gaps_ms:
         p50, p99 = (percentile(outcome.gaps_ms, percent) for percent in (50, 99))
@@ -173,11 +161,9 @@ def show(console: Console, outcome: Outcome) -> None:
             f"{drain.sessions} on the line at SIGTERM; then ended: {ended or 'none'}"
         )
     for name, value in rows.items():
-        table.add_row(name, value)
-    console.print(table)
+        print(f"{name:22} {value}")
     for trouble in (outcome.cut, outcome.refused, outcome.failed):
-        for sentence in trouble[:3]:
-            console.print(sentence, style="red", markup=False, highlight=False)
+        print(*trouble[:3], sep="\n", end="\n" if trouble else "")
 
 
 def main() -> int:
@@ -185,24 +171,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--streams", type=int, default=300, help="how many at a time")
     parser.add_argument("--quick", action="store_true", help="a short run, not for quoting")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
     arguments = parser.parse_args()
-    console = Console(soft_wrap=True)
-    lack = missing()
-    if lack is not None:
-        console.print(lack)
+    if haproxy() is None:
+        print("there is no HAProxy here; in Debian: apt-get install haproxy")
         return 2
-    try:
-        outcome = replace_all(QUICK if arguments.quick else FULL, arguments.streams)
-    except ServerError as error:
-        console.print(str(error), style="red", markup=False)
-        return 1
-    show(console, outcome)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(dataclasses.asdict(outcome), indent=2) + "\n")
+    outcome = replace_all(QUICK if arguments.quick else FULL, arguments.streams)
+    show(outcome)
     broken = outcome.broken()
     for promise in broken:
-        console.print(f"NOT KEPT: {promise}", style="red")
+        print(f"NOT KEPT: {promise}")
     return 1 if broken else 0
 
 

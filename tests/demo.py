@@ -1,6 +1,6 @@
 """Show the service without a second terminal.
 
-    python benchmarks/demo.py
+    python -m tests.demo        (make demo)
 
 Starts it on a free port, streams the speech sample through it in real time, prints the round
 trips and the lines of /metrics that moved, and stops it with SIGTERM. The exit status is 0 only

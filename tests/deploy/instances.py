@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.servers import ROOT, START_SECONDS, ServerError
+from tests.deploy.running import process, until
 
 #: The TCP mode carries WebSockets as they are. A server that is marked down keeps the connections
 #: that it has, and gets no other.
@@ -56,12 +56,12 @@ class Drain:
 
 
 class Instance:
-    """One process of the service after the other, all on one port."""
+    """One process of the service after the other, all on one port; the stack ends them."""
 
-    def __init__(self, name: str, folder: Path, settings: dict[str, str]) -> None:
+    def __init__(self, name: str, folder: Path, settings: dict[str, str], stack: ExitStack) -> None:
         self.name = name
         self.port = 0
-        self._folder, self._settings = folder, settings
+        self._folder, self._settings, self._stack = folder, settings, stack
         self._generation = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -72,38 +72,28 @@ class Instance:
     def start(self) -> None:
         """Start a process; `wait_until_listening` has to follow."""
         self._generation += 1
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("RT_AUDIO_")}
-        serve = ["-m", "service", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *serve], cwd=ROOT, env=kept | self._settings, stderr=log
-            )
+        serve = ("-m", "service", "serve", "--host", "127.0.0.1", "--port", self.port)
+        self._process = self._stack.enter_context(
+            process(self._log, sys.executable, *serve, **self._settings)
+        )
 
     def wait_until_listening(self) -> None:
-        """Return once the process serves; raise ServerError if it does not."""
-        _wait(lambda: any(self._entries("listening")), self._log.read_text)
-        [entry] = self._entries("listening")
+        """Return once the process serves."""
+        [entry] = until(lambda: list(self._entries("listening")), f"{self.name} to listen")
         self.port = entry["port"]
 
     def drain(self) -> Drain:
-        """Send SIGTERM, wait for the exit, and return how it went; raise ServerError if it died."""
+        """Send SIGTERM, wait for the exit, and return how it went."""
         assert self._process is not None
         began = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
         status = self._process.wait()
         seconds = time.monotonic() - began
         entries = list(self._entries("draining", "session_ended", after="draining"))
-        if not entries:
-            raise ServerError(f"{self.name} ended with {status} and did not drain")
+        assert entries, f"{self.name} ended with {status} and did not drain"
         draining, *ended = entries
         outcomes = Counter(entry["outcome"] for entry in ended)
         return Drain(self.name, seconds, status, draining["sessions"], dict(outcomes))
-
-    def stop(self) -> None:
-        """End the process by force, if there is one."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
 
     def _entries(self, *events: str, after: str = "") -> Iterator[dict[str, Any]]:
         """Yield the log's entries about these events, from the first that is about `after` on."""
@@ -123,8 +113,8 @@ class Balancer:
         self._stats = stats
 
     def wait_until_up(self, instance: Instance) -> None:
-        """Return once the instance is given calls; raise ServerError if it never is."""
-        _wait(lambda: self._status(instance) == "UP", lambda: f"{instance.name} is not up")
+        """Return once the instance is given calls."""
+        until(lambda: self._status(instance) == "UP", f"{instance.name} to be up")
 
     def _status(self, instance: Instance) -> str:
         try:
@@ -139,14 +129,8 @@ class Balancer:
         return status
 
 
-def missing() -> str | None:
-    """Say what cannot be done without HAProxy and how to get it, or return None."""
-    if _haproxy() is None:
-        return "there is no HAProxy here; in Debian: apt-get install haproxy"
-    return None
-
-
-def _haproxy() -> str | None:
+def haproxy() -> str | None:
+    """Return where HAProxy is, if it is here."""
     # Debian puts it where an ordinary user's PATH does not look.
     return shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
@@ -170,8 +154,8 @@ def balancing(
             )
         )
         with (folder / "haproxy.log").open("wb") as log:
-            process = subprocess.Popen(
-                [str(_haproxy()), "-db", "-f", str(configuration)],
+            running = subprocess.Popen(
+                [str(haproxy()), "-db", "-f", str(configuration)],
                 stdout=log,
                 stderr=log,
                 pass_fds=[listener.fileno()],
@@ -182,16 +166,6 @@ def balancing(
         for instance in instances:
             balancer.wait_until_up(instance)
         yield balancer
-    except ServerError as error:
-        raise ServerError(f"{error}\n{(folder / 'haproxy.log').read_text()}") from None
     finally:
-        process.kill()
-        process.wait()
-
-
-def _wait(condition: Callable[[], bool], complaint: Callable[[], str]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise ServerError(complaint())
-        time.sleep(0.02)
+        running.kill()
+        running.wait()
