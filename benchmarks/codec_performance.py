@@ -2,7 +2,6 @@
 
     python benchmarks/codec_performance.py              about a minute
     python benchmarks/codec_performance.py --quick      under ten seconds; not for quoting
-    python benchmarks/codec_performance.py --plot codecs.png
 
 All frames of a case are different, for a repeated frame flatters the branch predictor. Cases
 and codecs take turns, round by round, so that a noisy moment of the machine meets all of them.
@@ -10,6 +9,7 @@ Times are medians of the rounds; a ratio is the median of each round's own ratio
 less than 1 is faster than audioop.
 """
 
+import argparse
 import math
 import platform
 import random
@@ -17,12 +17,10 @@ import sys
 import wave
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -163,64 +161,11 @@ def add_rows(table: Table, case: Case) -> None:
     table.add_section()
 
 
-def plot(path: Path, cases: list[Case]) -> None:
-    """Draw samples a second over the frame size: a panel for each signal and direction."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    colours = dict(zip(available(), ("tab:red", "tab:blue", "tab:green"), strict=False))
-    styles = {"ulaw": "-", "alaw": "--"}
-    names = list(dict.fromkeys(case.signal for case in cases))
-    figure, grid = pyplot.subplots(
-        len(names),
-        2,
-        figsize=(11, 8),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    for signal, row in zip(names, grid, strict=True):
-        for operation, axis in zip(OPERATIONS, row, strict=False):
-            for law in LAWS:
-                line = [case for case in cases if (case.signal, case.law) == (signal, law)]
-                for codec, colour in colours.items():
-                    axis.plot(
-                        [case.samples for case in line],
-                        [case.rate(operation, codec) for case in line],
-                        styles[law],
-                        color=colour,
-                        marker="o",
-                        label=f"{codec}, {law}",
-                    )
-            axis.set(xscale="log", yscale="log", title=f"{operation}, {signal}")
-            axis.set_xticks(list(SIZES.values()), list(SIZES), rotation=30, ha="right")
-            axis.minorticks_off()
-            axis.grid(alpha=0.3)
-    for row in grid:
-        row[0].set_ylabel("samples a second")
-    grid[0][0].legend(fontsize=8)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
-
-
-@click.command(help=(__doc__ or "").splitlines()[0])
-@click.option("--quick", is_flag=True, help="Take under ten seconds; not for quoting.")
-@click.option(
-    "--plot",
-    "picture",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Also draw samples a second as a PNG.",
-)
-def main(quick: bool, picture: Path | None) -> None:
-    """Measure all cases, then print them and draw them."""
-    if picture and find_spec("matplotlib") is None:
-        raise click.ClickException("--plot needs matplotlib: pip install matplotlib")
-    if picture and not picture.parent.is_dir():
-        raise click.ClickException(f"--plot: there is no folder {picture.parent}")
+def main() -> None:
+    """Measure all cases, then print them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="under ten seconds; not for quoting")
+    quick = parser.parse_args().quick
     cases = [
         Case(signal, law, size, pcm)
         for signal, pcm in signals().items()
@@ -237,9 +182,6 @@ def main(quick: bool, picture: Path | None) -> None:
     console.print("M/s: million samples a second. ratio: the time in audioop's, round by round.")
     for table in tables(cases):
         console.print(table)
-    if picture:
-        plot(picture, cases)
-        console.print(f"samples a second: {picture}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/streams.py              every measurement; about a quarter of an hour
     python benchmarks/streams.py --quick      a shorter look, not for quoting
-    python benchmarks/streams.py --only echo,storm --servers rt-audio,fastapi --plot streams.png
+    python benchmarks/streams.py --only echo,storm --servers rt-audio,fastapi
 
 Servers run on one core and the C load generator (load.c) on another. Rounds are interleaved,
 server after server, and each figure is the median of its rounds. benchmarks/README.md says what
@@ -33,7 +33,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="short runs, one round, fewer peers")
     parser.add_argument("--only", type=Names(list(MEASUREMENTS)), help="measurements, by comma")
     parser.add_argument("--servers", type=Names([kind.name for kind in ALL]), help="by comma")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw a PNG")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure")
     return parser.parse_args()
 
@@ -121,8 +120,6 @@ def main() -> int:
     console.print(f"done in {facts['seconds']} s")
     if arguments.json:
         report.save(arguments.json, tables, facts)
-    if arguments.plot:
-        report.plot(arguments.plot, tables)
     return 0
 
 
