@@ -3,6 +3,7 @@
     python benchmarks/streams.py              every measurement; about a quarter of an hour
     python benchmarks/streams.py --quick      a shorter look, not for quoting
     python benchmarks/streams.py --only echo,storm --servers rt-audio,fastapi
+    python benchmarks/streams.py --servers rt-audio --against ../before     against another checkout
 
 Servers run on one core and the C load generator (load.c) on another. Rounds are interleaved,
 server after server, and each figure is the median of its rounds. benchmarks/README.md says what
@@ -10,6 +11,7 @@ each means.
 """
 
 import argparse
+import dataclasses
 import os
 import platform
 import signal
@@ -22,7 +24,7 @@ from pathlib import Path
 from harness import report
 from harness.generator import FAULTS, Cores, Generator, GeneratorError, Names
 from harness.measure import FULL, MEASUREMENTS, QUICK, Bench, Table
-from harness.servers import ALL, MAIN, Certificate, Kind, Pool, ServerError
+from harness.servers import ALL, MAIN, OURS, Certificate, Kind, Pool, ServerError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -33,6 +35,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="short runs, one round, fewer peers")
     parser.add_argument("--only", type=Names(list(MEASUREMENTS)), help="measurements, by comma")
     parser.add_argument("--servers", type=Names([kind.name for kind in ALL]), help="by comma")
+    parser.add_argument(
+        "--against", type=Path, metavar="DIR", help="also run the service from another checkout"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure")
     return parser.parse_args()
 
@@ -100,6 +105,10 @@ def compare(arguments: argparse.Namespace, console: Console) -> tuple[list[Table
         try:
             bench = Bench(generator, pool, [], pace, tell)
             wanted = [kind for kind in ALL if kind.name in chosen]
+            if arguments.against:
+                title = f"{OURS.title} of {arguments.against}"
+                root = arguments.against.resolve()
+                wanted.append(dataclasses.replace(OURS, title=title, root=root))
             tables = measure(bench, names, wanted, progress.console)
         finally:
             pool.close()

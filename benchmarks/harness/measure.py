@@ -179,7 +179,11 @@ def echo(bench: Bench, size: int) -> Table:
         [*ECHOES, VERSUS, *CORES],
         versus="rate",
     )
-    kinds = [kind.sized(size) for kind in bench.kinds if size == 320 or kind in MAIN]
+    kinds = [
+        kind.sized(size)
+        for kind in bench.kinds
+        if size == 320 or kind in MAIN or kind.name == OURS.name
+    ]
     return bench.interleave(table, kinds, _closed_loop(bench), rounds=bench.pace.short_rounds)
 
 
@@ -338,7 +342,11 @@ def tls(bench: Bench) -> Table:
     if bench.pool.tls is None:
         table.notes.append("skipped, no certificate: pip install trustme")
         return table
-    kinds = [dataclasses.replace(k, tls=True) for k in bench.kinds if k in (OURS, FASTAPI)]
+    kinds = [
+        dataclasses.replace(kind, tls=True)
+        for kind in bench.kinds
+        if kind.name in (OURS.name, FASTAPI.name)
+    ]
     return bench.interleave(table, kinds, _closed_loop(bench), rounds=bench.pace.short_rounds)
 
 
