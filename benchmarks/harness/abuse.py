@@ -57,7 +57,7 @@ AUDIO = masked(Opcode.BINARY, 320)
 TEXT = masked(Opcode.TEXT, 320)
 #: Callers that keep the service's core busy, and read all that comes back.
 FLOODS = {
-    "65,000-byte frames": Kind(again=masked(Opcode.BINARY, 65000)),
+    "65000-byte frames": Kind(again=masked(Opcode.BINARY, 65000)),
     "320-byte frames": Kind(again=AUDIO * 500),
     "2-byte frames": Kind(again=masked(Opcode.BINARY, 2) * 20000),
     "empty frames": Kind(again=masked(Opcode.BINARY, 0) * 20000),
@@ -69,10 +69,10 @@ FLOODS = {
         again=masked(Opcode.CONT, 0, fin=False) * 20000,
     ),
     "1-byte fragments of 1 MiB": Kind(again=fragments(MIB, 1)),
-    "1 MiB frames, pure_python": Kind(
+    "1 MiB frames by pure_python": Kind(
         again=masked(Opcode.BINARY, MIB), query="encoding=pcm16&codec=pure_python"
     ),
-    "1 MiB frames, A-law to mu-law, pure_python": Kind(
+    "1 MiB frames A-law to mu-law by pure_python": Kind(
         again=masked(Opcode.BINARY, MIB), query="encoding=alaw&reply=ulaw&codec=pure_python"
     ),
     "text after the service's close frame": Kind(again=TEXT * 200),
@@ -83,18 +83,38 @@ RUDE = {
     "vanish": Kind(first=AUDIO, stays=1),
     "unmasked frames": Kind(first=Frame(Opcode.BINARY, bytes(320)).serialize(mask=False)),
 }
-#: Callers that have the service keep what it cannot finish.
+
+
+@dataclass(frozen=True)
+class Hoard:
+    """Callers that have the service keep what it cannot finish; `most_kib` is promised for each."""
+
+    callers: int
+    most_kib: int
+    kind: Kind
+
+
 HOARDS = {
-    "1 MiB message in the making, its last 1,000 bytes in 1-byte fragments": Kind(
-        first=fragments(MIB - 1024, 1023 * 64, last=False)
-        + masked(Opcode.CONT, 1, fin=False) * 1000
+    "1 MiB message in the making, its last 1,000 bytes in 1-byte fragments": Hoard(
+        500,
+        1536,
+        Kind(
+            first=fragments(MIB - 1024, 1023 * 64, last=False)
+            + masked(Opcode.CONT, 1, fin=False) * 1000
+        ),
     ),
-    "message of 50,000 1-byte fragments in the making": Kind(first=fragments(50000, 1, last=False)),
-    "125-byte pings, reading nothing": Kind(again=masked(Opcode.PING, 125) * 2000, reads=False),
-    "1 MiB frames, reading nothing": Kind(again=masked(Opcode.BINARY, MIB), reads=False),
-    "no request": Kind(upgrades=False),
+    "message of 50,000 1-byte fragments in the making": Hoard(
+        50, 512, Kind(first=fragments(50000, 1, last=False))
+    ),
+    "125-byte pings, reading nothing": Hoard(
+        500, 512, Kind(again=masked(Opcode.PING, 125) * 2000, reads=False)
+    ),
+    "1 MiB frames, reading nothing": Hoard(
+        500, 3072, Kind(again=masked(Opcode.BINARY, MIB), reads=False)
+    ),
+    "a connection without a request": Hoard(5000, 16, Kind(upgrades=False)),
 }
-KINDS = FLOODS | RUDE | HOARDS
+KINDS = FLOODS | RUDE | {name: hoard.kind for name, hoard in HOARDS.items()}
 
 
 @dataclass
