@@ -1,4 +1,4 @@
-"""Run well-behaved real-time streams beside callers that misbehave, and see who suffers.
+"""Measure well-behaved real-time streams beside callers that misbehave.
 
     python benchmarks/misbehave.py                        # everything
     python benchmarks/misbehave.py --quick                # the flood table in about a minute
@@ -44,16 +44,12 @@ REST_SECONDS = 60
 #: Memory may move by so much after the first minute of a soak: an allocator's arenas breathe.
 GROWTH_MIB = 8.0
 
-UPGRADE = (
-    b"GET /ws/audio HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @dataclass
 class Probes:
-    """How long the probes' answers took, in ms from the time when each was due."""
+    """Times of the probes' answers, in ms from the moment when each probe was due."""
 
     asked: int = 0
     health: list[float] = field(default_factory=list)
@@ -62,7 +58,7 @@ class Probes:
 
 
 async def receive(stream: trio.SocketStream, size: int, ending: bytes = b"") -> bytes:
-    """Return what comes until there are `size` bytes or the ending; less if the stream ends."""
+    """Read until there are `size` bytes, or the ending, or the end of the stream."""
     data = b""
     while len(data) < size and not (ending and data.endswith(ending)):
         more = await stream.receive_some(size - len(data))
@@ -82,16 +78,17 @@ async def health(port: int) -> bool:
 async def new_call(port: int) -> bool:
     """Call, send one frame and leave; return whether its reply came."""
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        await stream.send_all(UPGRADE)
+        await stream.send_all(abuse.upgrade())
         head = await receive(stream, 65536, b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 101 "):
             return False
         await stream.send_all(abuse.AUDIO)
-        return len(await receive(stream, len(abuse.AUDIO) - 4)) == len(abuse.AUDIO) - 4
+        reply = len(abuse.AUDIO) - 4  # which has no mask
+        return len(await receive(stream, reply)) == reply
 
 
 async def probe(port: int, seconds: float) -> Probes:
-    """Ask for /health and make new calls, each when it is due, whatever became of those before."""
+    """Ask for /health and make new calls at fixed times; a late answer delays no later probe."""
     probes = Probes()
 
     async def once(due: float, what: Callable[[int], Awaitable[bool]], times: list[float]) -> None:
@@ -112,7 +109,7 @@ async def probe(port: int, seconds: float) -> Probes:
 
 @dataclass(frozen=True)
 class Suffering:
-    """What the good streams, /health and new callers saw beside some callers that misbehave."""
+    """Figures of the good streams, of /health and of new calls, beside the bad callers."""
 
     good: Report
     probes: Probes
@@ -166,7 +163,7 @@ def suffer(
 def flood(
     pool: Pool, kind: Kind, floods: list[str], numbers: tuple[int, ...], seconds: float
 ) -> bool:
-    """Print a table of what the good streams suffer beside each kind of flood."""
+    """Print the table of the good streams beside each kind of flood; return whether all is kept."""
     print(
         f"\n{STREAMS} real-time streams beside callers that flood and read. Times in ms, from the"
         " time when each frame was due.\n\n"
@@ -202,7 +199,7 @@ def worst(times: list[float], asked: int) -> str:
 
 
 def memory(pool: Pool, kind: Kind, quick: bool) -> bool:
-    """Print a table of the memory that callers take who have the service keep much for them."""
+    """Print the table of the memory that each kind of hoarding caller costs."""
     print(
         "\nMemory for each caller: how far the service's resident memory grew at its peak.\n\n"
         "| what the caller does | callers | KiB for each | at most | cut off by the service |\n"
@@ -236,7 +233,7 @@ def peak(server: Server) -> float:
 
 @dataclass(frozen=True)
 class Sample:
-    """What the service held at one moment, `seconds` after the start."""
+    """The service's memory, files and sessions, `seconds` after the start."""
 
     seconds: float
     rss_mib: float
@@ -261,7 +258,7 @@ class Sample:
 
 
 def soak(pool: Pool, kind: Kind, seconds: float, streams: int, bad: int, every: float) -> bool:
-    """Have good streams that come and go beside every kind of bad caller; print the memory."""
+    """Run streams that come and go beside every kind of bad caller; print the memory over time."""
     callers = dict.fromkeys(abuse.FLOODS, bad) | dict.fromkeys(abuse.RUDE, 10 * bad)
     callers = {name: number for name, number in callers.items() if number}
     print(
@@ -312,12 +309,12 @@ def soak(pool: Pool, kind: Kind, seconds: float, streams: int, bad: int, every: 
 
 
 def rested(now: Sample, before: Sample) -> bool:
-    """Return whether the service has given back its sessions and files; a log may have one."""
+    """Return whether sessions and files are back where they were before, but for two files."""
     return now.sessions == 0 and now.files <= before.files + 2
 
 
 def wait_for_rest(server: Server, before: Sample) -> Sample:
-    """Give the service time to work off what the callers left; return how it is then."""
+    """Wait until the service has worked off the callers' last bytes; return its state then."""
     began = time.monotonic()
     while True:
         after = Sample.take(server, began)

@@ -2,9 +2,9 @@
 
     python -m tests.demo        (make demo)
 
-Starts it on a free port, streams the speech sample through it in real time, prints the round
-trips and the lines of /metrics that moved, and stops it with SIGTERM. The exit status is 0 only
-if all of that went well.
+Starts the service on a free port and streams the speech sample through it in real time. Prints the
+round trips and the lines of /metrics that changed. Stops the service with SIGTERM. The exit status
+is 0 only if every step succeeded.
 """
 
 import os
@@ -21,16 +21,16 @@ SAMPLE = ROOT / "tests" / "data" / "speech.wav"
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
-#: Whatever proxy the environment names has no way to this machine's loopback.
+#: A proxy from the environment cannot reach this machine's loopback.
 _http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class DemoError(Exception):
-    """The demonstration failed; the text says at what."""
+    """The demonstration failed; the text names the step."""
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on just now."""
+    """Return a TCP port on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -38,7 +38,7 @@ def free_port() -> int:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment without settings of the service, which are not the demo's."""
+    """Return the environment without the user's own settings of the service."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RT_AUDIO_")}
     return kept | {"RT_AUDIO_LOG_LEVEL": "warning"}
 
@@ -86,7 +86,7 @@ def show_moved(before: dict[str, float], after: dict[str, float]) -> None:
 
 
 def stop(server: "subprocess.Popen[bytes]") -> None:
-    """End the service as an orchestrator does; raise DemoError unless it ends well and in time."""
+    """End the service as an orchestrator does; raise DemoError if it fails or takes too long."""
     began = time.monotonic()
     server.send_signal(signal.SIGTERM)
     try:
@@ -99,7 +99,7 @@ def stop(server: "subprocess.Popen[bytes]") -> None:
 
 
 def demonstrate(server: "subprocess.Popen[bytes]", port: int, variables: dict[str, str]) -> None:
-    """Stream the sample through the running service, and print what there is to see."""
+    """Stream the sample through the running service, and print the metrics that changed."""
     url = f"http://127.0.0.1:{port}"
     wait_until_healthy(server, url)
     before = series(get(f"{url}/metrics"))

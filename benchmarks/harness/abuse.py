@@ -1,8 +1,8 @@
 """Callers that misbehave, all in one process: `python -m harness.abuse PORT KIND=NUMBER ...`.
 
-One epoll loop drives bare sockets. All frames are masked beforehand, so that a caller costs this
-process little and the service much. The process runs until its standard input ends. Then it prints
-one JSON object: what the callers of each kind did.
+One epoll loop drives bare sockets. All frames are masked beforehand, so a caller costs this process
+little and the service much. The process runs until its standard input ends. Then it prints one
+JSON object: the counts of each kind.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ def fragments(size: int, each: int, last: bool = True) -> bytes:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a caller sends after its upgrade: `first` once, then `again` over and over."""
+    """What a caller sends after its upgrade: `first` once, then `again` without end."""
 
     first: bytes = b""
     again: bytes = b""
@@ -87,7 +87,7 @@ RUDE = {
 
 @dataclass(frozen=True)
 class Hoard:
-    """Callers that have the service keep what it cannot finish; `most_kib` is promised for each."""
+    """Callers that cost the service memory; it promises at most `most_kib` for each."""
 
     callers: int
     most_kib: int
@@ -117,9 +117,18 @@ HOARDS = {
 KINDS = FLOODS | RUDE | {name: hoard.kind for name, hoard in HOARDS.items()}
 
 
+def upgrade(query: str = "") -> bytes:
+    """Return the request that begins a call."""
+    return (
+        f"GET /ws/audio?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ).encode()
+
+
 @dataclass
 class Count:
-    """What the callers of one kind did: calls, those that the service ended, and bytes."""
+    """Counts for one kind: calls, calls that the service ended, bytes sent and received."""
 
     calls: int = 0
     ended: int = 0
@@ -132,11 +141,7 @@ class Caller:
 
     def __init__(self, kind: Kind, port: int, epoll: select.epoll, count: Count) -> None:
         self.kind, self.port, self.epoll, self.count = kind, port, epoll, count
-        self.request = (
-            f"GET /ws/audio?{kind.query} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        ).encode()
+        self.request = upgrade(kind.query)
         self.first, self.again = memoryview(kind.first), memoryview(kind.again)
         self.begun = False  # whether all of `first` was sent once
         self.call()
@@ -145,7 +150,7 @@ class Caller:
         """Connect; the upgrade follows once the connection is there."""
         self.socket = socket.socket()
         self.socket.setblocking(False)
-        if not self.kind.reads:  # so that the service, not this end, has to keep the replies
+        if not self.kind.reads:  # a small buffer here, so that the service keeps the replies
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK)
         self.socket.connect_ex(("127.0.0.1", self.port))
         self.upgraded = not self.kind.upgrades
@@ -209,7 +214,7 @@ class Caller:
 
 
 def run(port: int, numbers: Mapping[str, int]) -> dict[str, Count]:
-    """Have so many callers of each kind until standard input ends; return what they did."""
+    """Run so many callers of each kind until standard input ends; return their counts."""
     counts = {name: Count() for name in numbers}
     buffer = bytearray(CHUNK)
     with select.epoll() as epoll:
@@ -244,7 +249,7 @@ class Crowd:
         self.counts: dict[str, Count] = {}
 
     def wait_until_begun(self) -> None:
-        """Return once every caller was on the line, and has sent what it sends first."""
+        """Return once every caller has upgraded and has sent all of its `first`."""
         assert self._process.stdout is not None
         self._process.stdout.readline()
 
@@ -257,7 +262,7 @@ class Crowd:
 
 @contextlib.contextmanager
 def beside(core: int, port: int, numbers: Mapping[str, int]) -> Iterator[Crowd]:
-    """Have so many callers of each kind while the block runs.
+    """Run so many callers of each kind while the block runs.
 
     Their process has the lowest priority on its core, so it cannot delay the good streams' process.
     """
@@ -285,7 +290,7 @@ def beside(core: int, port: int, numbers: Mapping[str, int]) -> Iterator[Crowd]:
 
 
 def main() -> None:
-    """Run the callers that the command line names; print what they did."""
+    """Run the callers that the command line names; print their counts."""
     port, *named = sys.argv[1:]
     numbers = {name: int(number) for name, _, number in (word.rpartition("=") for word in named)}
     counts = run(int(port), numbers)

@@ -42,11 +42,11 @@ class Kind:
 
     @property
     def process(self) -> tuple[str, bool, Path]:
-        """What tells processes apart: rows that differ only in their path share one."""
+        """The key of the process: rows that differ only in their path share one."""
         return self.name, self.tls, self.root
 
     def missing(self) -> str | None:
-        """Say why this server cannot run here and what would help, or return None."""
+        """Return why this server cannot run here and what would help; None if it can."""
         if self.name == OURS.name and not (self.root / "service" / "__main__.py").exists():
             return f"{self.title}: skipped, {self.root} has no service/__main__.py"
         for module in self.modules:

@@ -1,4 +1,4 @@
-"""Many callers with the project's own client, who take up lost calls again; in processes."""
+"""Many callers, in processes of their own; the project's client reconnects a lost call."""
 
 import random
 from collections.abc import Iterator
@@ -28,8 +28,8 @@ _processes = get_context("spawn")
 class Habits:
     """What callers do: every second one makes short calls, the others long ones, in seconds.
 
-    When it is over they make no further call; after `finish_seconds` who is still in one says
-    goodbye.
+    At the end of the run they make no further call. A call that still lasts `finish_seconds`
+    later is closed.
     """
 
     frame_ms: float
@@ -42,7 +42,7 @@ class Habits:
 class Stream:
     """One stream as its caller saw it; times are in milliseconds.
 
-    `unanswered`, `wrong` and the round trips are known of those that came to their ends.
+    `unanswered`, `wrong` and the round trips are only known of a stream that came to its end.
     """
 
     going_away: int = 0
@@ -58,7 +58,7 @@ class Stream:
     p99_ms: float | None = None
 
     def lose(self, error: ClientError, wait: float | None) -> None:
-        """Take note of how a call, or a try to make one, ended."""
+        """Count how a call or an attempt ended."""
         if isinstance(error, ClosedError) and error.code == 1001:
             self.going_away += 1
             self.lost_at = trio.current_time()
@@ -68,7 +68,7 @@ class Stream:
             self.refused.append(str(error))
 
     def reply(self, replies: int, frames: int) -> None:
-        """Take note of a reply."""
+        """Count a reply."""
         self.frames += 1
         if self.lost_at is not None:
             self.gaps_ms.append(1000 * (trio.current_time() - self.lost_at))
@@ -97,7 +97,7 @@ class Stream:
 
 @contextmanager
 def calling(url: str, callers: int, habits: Habits) -> Iterator[list[Stream]]:
-    """Have so many callers on the line for the block; afterwards the list has their streams."""
+    """Have so many callers while the block runs; after it the list has their streams."""
     streams: list[Stream] = []
     over = _processes.Event()
     started = []
@@ -125,7 +125,7 @@ def calling(url: str, callers: int, habits: Habits) -> Iterator[list[Stream]]:
 
 
 def _call_until(over: Event, parent: Connection, url: str, share: range, habits: Habits) -> None:
-    """Be these callers until it is over, and send the parent all their streams."""
+    """Run these callers to the end, and send the parent their streams."""
     parent.send(trio.run(_all, over, parent, url, share, habits))
 
 
@@ -155,5 +155,5 @@ async def _caller(
         samples = round(chance.uniform(*seconds) * SAMPLE_RATE)
         stream = Stream()
         streams.append(stream)
-        # Noise, so that a reply that belongs to another frame or call is seen to be wrong.
+        # Each frame is different noise, so a reply to another frame or call shows.
         await stream.run(url, Audio(chance.randbytes(2 * samples), SAMPLE_RATE), habits.frame_ms)

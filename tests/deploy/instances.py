@@ -1,4 +1,4 @@
-"""Instances of the service that are replaced one by one, behind HAProxy."""
+"""HAProxy, and behind it instances of the service that can be replaced one by one."""
 
 import csv
 import json
@@ -18,8 +18,8 @@ from typing import Any
 
 from tests.deploy.running import process, until
 
-#: The TCP mode carries WebSockets as they are. A server that is marked down keeps the connections
-#: that it has, and gets no other.
+#: The TCP mode carries WebSockets as they are. A server that is marked down keeps its connections
+#: and gets no new one.
 CONFIGURATION = """\
 global
     nbthread 1
@@ -46,7 +46,7 @@ listen calls
 
 @dataclass(frozen=True)
 class Drain:
-    """How one instance went: seconds from SIGTERM to its exit, and its calls by their outcome."""
+    """The end of one instance: seconds from SIGTERM to its exit, and its calls by their outcome."""
 
     instance: str
     seconds: float
@@ -56,7 +56,7 @@ class Drain:
 
 
 class Instance:
-    """One process of the service after the other, all on one port; the stack ends them."""
+    """Processes of the service, one after the other on one port; the stack ends them."""
 
     def __init__(self, name: str, folder: Path, settings: dict[str, str], stack: ExitStack) -> None:
         self.name = name
@@ -70,7 +70,7 @@ class Instance:
         return self._folder / f"{self.name}.{self._generation}.log"
 
     def start(self) -> None:
-        """Start a process; `wait_until_listening` has to follow."""
+        """Start a process; call `wait_until_listening` next."""
         self._generation += 1
         serve = ("-m", "service", "serve", "--host", "127.0.0.1", "--port", self.port)
         self._process = self._stack.enter_context(
@@ -83,7 +83,7 @@ class Instance:
         self.port = entry["port"]
 
     def drain(self) -> Drain:
-        """Send SIGTERM, wait for the exit, and return how it went."""
+        """Send SIGTERM, wait for the exit, and return its figures."""
         assert self._process is not None
         began = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
@@ -96,7 +96,7 @@ class Instance:
         return Drain(self.name, seconds, status, draining["sessions"], dict(outcomes))
 
     def _entries(self, *events: str, after: str = "") -> Iterator[dict[str, Any]]:
-        """Yield the log's entries about these events, from the first that is about `after` on."""
+        """Yield the log's entries about these events, from the first one about `after` on."""
         begun = not after
         for line in self._log.read_text().splitlines(keepends=True):
             entry = json.loads(line) if line.endswith("}\n") else {"event": ""}
@@ -106,14 +106,14 @@ class Instance:
 
 
 class Balancer:
-    """A running HAProxy, on a port that it was given open."""
+    """A running HAProxy; it inherited the listening socket of its port."""
 
     def __init__(self, port: int, stats: Path) -> None:
         self.port = port
         self._stats = stats
 
     def wait_until_up(self, instance: Instance) -> None:
-        """Return once the instance is given calls."""
+        """Return once the balancer gives the instance calls."""
         until(lambda: self._status(instance) == "UP", f"{instance.name} to be up")
 
     def _status(self, instance: Instance) -> str:
@@ -139,7 +139,7 @@ def haproxy() -> str | None:
 def balancing(
     instances: Sequence[Instance], folder: Path, connections: int, interval_ms: int
 ) -> Iterator[Balancer]:
-    """Have HAProxy before the instances for the block, asking each of them /ready so often."""
+    """Run HAProxy in front of the instances; it asks each for /ready every `interval_ms`."""
     stats, configuration = folder / "stats", folder / "haproxy.cfg"
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
         configuration.write_text(

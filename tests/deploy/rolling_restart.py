@@ -21,9 +21,9 @@ from tests.deploy.instances import Balancer, Drain, Instance, balancing, haproxy
 
 @dataclass(frozen=True)
 class Plan:
-    """The times of a run, in seconds but for the check's interval.
+    """The times of a run, in seconds unless the name says otherwise.
 
-    Two failed checks mark an instance down, which the notice has to outlast.
+    Two failed checks mark an instance down. The notice must be longer than that takes.
     """
 
     habits: Habits
@@ -40,10 +40,10 @@ QUICK = Plan(
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to; round trips, the median stream's, and gaps are in milliseconds.
+    """The figures of a run; the round trips are those of the median stream.
 
-    Frames lost are those of streams that were let finish, or wrong there; the unanswered and the
-    wrong ones are those of streams that were told to reconnect.
+    `frames_lost` counts streams without a 1001: frames without a reply, and wrong replies.
+    `frames_unanswered` and `frames_wrong` count streams with a 1001.
     """
 
     streams: int

@@ -1,4 +1,4 @@
-"""Run the Autobahn|Testsuite fuzzing client against the WebSocket echo endpoint and sum it up.
+"""Run the Autobahn|Testsuite fuzzing client against the WebSocket echo endpoint.
 
     python -m tests.websocket.autobahn
 
@@ -37,14 +37,14 @@ ACCELERATOR = "wsaccel==0.6.2"  # optional: needs a C compiler, makes the whole 
 
 
 def give_up(reason: str, log: Path | None = None) -> NoReturn:
-    """End the script with code 2, saying why, with the last lines of a log file if there is one."""
+    """Print the reason and the last lines of the log, and exit with code 2."""
     lines = [f"{log}:", *log.read_text(errors="replace").splitlines()[-8:]] if log else []
     print("\n".join([f"cannot run the Autobahn test suite: {reason}", *lines]), file=sys.stderr)
     sys.exit(2)
 
 
 def find_python2() -> str:
-    """Return the path of a working Python 2.7 with pip, looking at PATH and at pyenv's versions."""
+    """Return the path of a Python 2.7 with pip, from PATH or pyenv."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     installed = sorted(map(str, pyenv.glob("versions/2.7*/bin/python2.7")), reverse=True)
     probe = "import sys, pip; sys.exit(sys.version_info[:2] != (2, 7))"
