@@ -113,8 +113,7 @@ class Suffering:
 
     good: Report
     probes: Probes
-    bad: abuse.Count
-    seconds: float  # how long the callers were there
+    flood: float  # bytes a second that the callers sent
 
     def broken(self) -> list[str]:
         """Return the promises that were not kept."""
@@ -129,35 +128,33 @@ class Suffering:
 
 
 def suffer(
-    server: Server, generator: Generator, callers: dict[str, int], seconds: float
+    server: Server, generator: Generator, name: str, callers: int, seconds: float
 ) -> Suffering:
-    """Measure the good streams beside so many callers of each kind."""
-    streams = generator.start(
-        "streams",
-        server.port,
-        server.kind.path,
-        conns=STREAMS,
-        seconds=seconds,
-        warmup=2 * LEAD_SECONDS,
-        patience=PATIENCE,
-        check=1,
-        server_pid=server.pid,
-    )
-    try:
-        time.sleep(LEAD_SECONDS)
-        with abuse.beside(generator.core, server.port, callers) as crowd:
+    """Measure the good streams beside so many callers of one kind."""
+    with abuse.beside(generator.core, server.port, {name: callers}) as crowd:
+        streams = generator.start(
+            "streams",
+            server.port,
+            server.kind.path,
+            conns=STREAMS,
+            seconds=seconds,
+            warmup=2 * LEAD_SECONDS,
+            patience=PATIENCE,
+            check=1,
+            server_pid=server.pid,
+        )
+        try:
+            time.sleep(LEAD_SECONDS)
             began = time.monotonic()
+            crowd.begin()
             time.sleep(LEAD_SECONDS)
             probes = trio.run(probe, server.port, seconds)
             text, _ = streams.communicate(timeout=60)
             lasted = time.monotonic() - began
-    finally:
-        streams.kill()
-        streams.wait()
-    total = abuse.Count(
-        *map(sum, zip(*map(dataclasses.astuple, crowd.counts.values()), strict=True))
-    )
-    return Suffering(Generator.parse(text), probes, total, lasted)
+        finally:
+            streams.kill()
+            streams.wait()
+    return Suffering(Generator.parse(text), probes, crowd.counts[name].sent / lasted)
 
 
 def flood(
@@ -175,15 +172,16 @@ def flood(
     for name in floods:
         for number in numbers:
             with pool.use(kind) as server:
-                seen = suffer(server, pool.generator, {name: number}, seconds)
+                seen = suffer(server, pool.generator, name, number, seconds)
             good, probes, broken = seen.good, seen.probes, seen.broken()
+            late = max(good["late_max_us"] / 1000, probes.late)
             print(
                 f"| {name} | {number} | {good['p50_us'] / 1000:.2f} | {good['p99_us'] / 1000:.2f} "
                 f"| {good['max_us'] / 1000:.1f} | {good['faults']:.0f} "
                 f"| {worst(probes.health, probes.asked)} "
                 f"| {len(probes.calls)} of {probes.asked} | {worst(probes.calls, probes.asked)} "
-                f"| {good['server_core']:.0%} | {seen.bad.sent / seen.seconds / abuse.MIB:.1f} "
-                f"| {good['late_p99_us'] / 1000:.2f} / {good['late_max_us'] / 1000:.1f} "
+                f"| {good['server_core']:.0%} | {seen.flood / abuse.MIB:.1f} "
+                f"| {good['late_p99_us'] / 1000:.2f} / {late:.1f} "
                 f"| {', '.join(broken)} |",
                 flush=True,
             )
@@ -212,6 +210,7 @@ def memory(pool: Pool, kind: Kind, quick: bool) -> bool:
             pool.generator.run("echo", server.port, kind.path, conns=10, seconds=0.5)
             before = server.memory_kib("Rss")
             with abuse.beside(pool.cores.generator, server.port, {name: number}) as crowd:
+                crowd.begin()
                 crowd.wait_until_begun()
                 grown = (peak(server) - before) / number
         kept &= grown <= hoard.most_kib
@@ -276,6 +275,7 @@ def soak(pool: Pool, kind: Kind, seconds: float, streams: int, bad: int, every: 
         load = pool.generator.start("soak", server.port, kind.path, **options)
         try:
             with abuse.beside(pool.cores.generator, server.port, callers) as crowd:
+                crowd.begin()
                 while load.poll() is None:
                     with suppress(subprocess.TimeoutExpired):
                         load.wait(timeout=every)
@@ -360,6 +360,7 @@ def main() -> int:
     kept = []
     try:
         pool = Pool(Generator.build(cores.generator), cores)
+        print(f"{kind.root}; {cores.busy():.0%} of both cores was in use before")
         os.sched_setaffinity(0, {cores.generator})
         try:
             if "flood" in names:

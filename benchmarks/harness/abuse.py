@@ -1,8 +1,8 @@
 """Callers that misbehave, all in one process: `python -m harness.abuse PORT KIND=NUMBER ...`.
 
 One epoll loop drives bare sockets. All frames are masked beforehand, so a caller costs this process
-little and the service much. The process runs until its standard input ends. Then it prints one
-JSON object: the counts of each kind.
+little and the service much. A line on standard input starts the calls, and its end ends them. Then
+the process prints one JSON object: the counts of each kind.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 
 from websockets.frames import Frame, Opcode
 
-from harness.generator import BENCHMARKS
+from harness.generator import BENCHMARKS, GeneratorError
 
 MIB = 1 << 20
 #: The most bytes of one read or write. A longer one would keep the good streams' process waiting.
@@ -27,6 +27,8 @@ CHUNK = 65536
 #: A caller that the service has cut off comes again after this time, in seconds.
 AWAY_SECONDS = 0.1
 LOOK_SECONDS = 0.05
+#: The good streams' process shares the core, and must never wait for this one (see nice(2)).
+BEHIND = 10
 
 
 def masked(opcode: Opcode, size: int, fin: bool = True) -> bytes:
@@ -248,10 +250,22 @@ class Crowd:
         self._process = process
         self.counts: dict[str, Count] = {}
 
+    def wait_until(self, word: str) -> None:
+        """Return once the process has said this word; it says "ready" and later "begun"."""
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline().strip()
+        if said != word:
+            raise GeneratorError(f"the callers said {said!r} instead of {word!r}")
+
+    def begin(self) -> None:
+        """Have the callers call."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+
     def wait_until_begun(self) -> None:
         """Return once every caller has upgraded and has sent all of its `first`."""
-        assert self._process.stdout is not None
-        self._process.stdout.readline()
+        self.wait_until("begun")
 
     def end(self) -> None:
         """End the callers, and take their counts."""
@@ -262,15 +276,7 @@ class Crowd:
 
 @contextlib.contextmanager
 def beside(core: int, port: int, numbers: Mapping[str, int]) -> Iterator[Crowd]:
-    """Run so many callers of each kind while the block runs.
-
-    Their process has the lowest priority on its core, so it cannot delay the good streams' process.
-    """
-
-    def behind_others() -> None:
-        os.sched_setaffinity(0, {core})
-        os.nice(19)
-
+    """Have a process ready for so many callers of each kind; it ends with the block."""
     command = [sys.executable, "-m", "harness.abuse", str(port)]
     process = subprocess.Popen(
         command + [f"{name}={number}" for name, number in numbers.items()],
@@ -278,10 +284,11 @@ def beside(core: int, port: int, numbers: Mapping[str, int]) -> Iterator[Crowd]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=behind_others,
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     )
     try:
         crowd = Crowd(process)
+        crowd.wait_until("ready")
         yield crowd
         crowd.end()
     finally:
@@ -290,9 +297,12 @@ def beside(core: int, port: int, numbers: Mapping[str, int]) -> Iterator[Crowd]:
 
 
 def main() -> None:
-    """Run the callers that the command line names; print their counts."""
+    """Run the callers that the command line names, once a line comes; print their counts."""
     port, *named = sys.argv[1:]
     numbers = {name: int(number) for name, _, number in (word.rpartition("=") for word in named)}
+    os.nice(BEHIND)
+    print("ready", flush=True)
+    sys.stdin.readline()
     counts = run(int(port), numbers)
     print(json.dumps({name: asdict(count) for name, count in counts.items()}))
 
