@@ -288,6 +288,8 @@ def _print(report: "Report", reconnect: bool) -> None:
         "gaps": f"{report.gaps} over {2 * report.frame_ms:g} ms; "
         f"the longest pause was {report.longest_pause_ms:.1f} ms",
     }
+    if report.warning is not None:
+        rows["warning"] = report.warning
     if reconnect:
         longest = max(report.reconnects_ms, default=0.0)
         rows["reconnects"] = (

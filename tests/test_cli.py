@@ -199,6 +199,12 @@ def test_an_option_that_contradicts_the_url_is_named_with_it(url: str) -> None:
     assert line == "Error: the option reply=alaw contradicts reply=ulaw in the URL"
 
 
+def test_a_slip_in_the_query_of_the_url_is_shown(url: str) -> None:
+    result = run("stream", str(SPEECH), "--url", f"{url}?samplerate=8000", "--speed", "1000")
+    assert result.exit_code == 0
+    assert "samplerate" in rows(result.stdout)["warning"]
+
+
 def test_a_service_that_does_not_name_its_codec(use: Use) -> None:
     use(closing(1000, 1))
     assert rows(run("stream", str(SPEECH)).stdout)["codec"] == "not said"

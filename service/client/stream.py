@@ -59,15 +59,17 @@ class SilenceError(ReplyError):
 class Report:
     """What a stream was like; times are in milliseconds.
 
-    `asked_for` is the codec in the request, `codec` the codec in the answer. A round trip lasts
-    from before a frame is written until its reply is read; without any reply the percentiles are
-    nan. A pause is the time between two consecutive replies; a gap is a pause of more than two
-    frame times, and a reconnect may be one. `reconnects_ms` has one time for each reconnect: from
-    the end of a call to the first reply of the next.
+    `asked_for` is the codec in the request; `codec` and `warning` are from the answer, and the
+    warning is about the query of the URL. A round trip lasts from before a frame is written until
+    its reply is read; without any reply the percentiles are nan. A pause is the time between two
+    consecutive replies; a gap is a pause of more than two frame times, and a reconnect may be one.
+    `reconnects_ms` has one time for each reconnect: from the end of a call to the first reply of
+    the next.
     """
 
     asked_for: str | None
     codec: str | None
+    warning: str | None
     frames_sent: int
     frames_received: int
     bytes_sent: int
@@ -180,6 +182,7 @@ class RoundTrips:
         self._frames, self._frame_seconds = frames, frame_seconds
         self._on_reply = on_reply
         self._codec: str | None = None
+        self._warning: str | None = None
         self._sent = 0
         self._due = -inf
         self._unanswered: deque[float] = deque()
@@ -205,8 +208,9 @@ class RoundTrips:
         `peer` names the service in errors. A ClientError comes in a nursery's group, which
         `connection` opens.
         """
-        codec = dict(ws.handshake_headers).get(b"rt-audio-codec")
-        self._codec = None if codec is None else plain(codec.decode("latin-1"))
+        headers = {name: plain(text.decode("latin-1")) for name, text in ws.handshake_headers}
+        self._codec = headers.get(b"rt-audio-codec")
+        self._warning = headers.get(b"rt-audio-warning")
         self._unanswered.clear()
         try:
             async with trio.open_nursery() as nursery:
@@ -271,6 +275,7 @@ class RoundTrips:
         return Report(
             asked_for=request.codec,
             codec=self._codec,
+            warning=self._warning,
             frames_sent=self._sent,
             frames_received=len(self._replies),
             bytes_sent=sum(map(len, self._frames[: self._sent])),
