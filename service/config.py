@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     )  # fmt: skip
     max_frame_bytes: int = _setting(
         1_048_576, "bytes", "a larger message closes its session with 1009; it bounds memory",
-        "a whole number from 2 to 67108864", ge=2, le=64 * 1_048_576,
+        "a whole number from 2 to 16777216", ge=2, le=16 * 1_048_576,
     )  # fmt: skip
     idle_seconds: float = _seconds(
         300, "no audio for this long closes the session with 1008", least=0.1
