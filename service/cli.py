@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service import __version__
+from service.audio.encodings import ENCODINGS
 
 if TYPE_CHECKING:
     from service.client.dial import ClientError
@@ -119,7 +120,7 @@ class _Positive(click.FloatRange):
         return number
 
 
-_ENCODING = click.Choice(["pcm16", "ulaw", "alaw"])
+_ENCODING = click.Choice(ENCODINGS)
 
 
 @main.command()

@@ -1,8 +1,11 @@
-"""THE table of encodings: their names, and what a sample of each is made of."""
+"""THE table of encodings: their names, the size of a sample, their tags in WAV files."""
 
 #: Each encoding by its own name, and how many bytes a sample of it has.
 BYTES_PER_SAMPLE = {"pcm16": 2, "ulaw": 1, "alaw": 1}
 ENCODINGS = tuple(BYTES_PER_SAMPLE)
+
+#: The format tag of each in a WAV file (RFC 2361).
+WAV_TAGS = {"pcm16": 1, "alaw": 6, "ulaw": 7}
 
 #: The names that callers use, and the encoding of each (RFC 3551, RFC 4856, and common use).
 ENCODING_NAMES = {

@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.audio.encodings import BYTES_PER_SAMPLE
+from service.audio.encodings import BYTES_PER_SAMPLE, WAV_TAGS
 
-#: The WAV format tag of each encoding (RFC 2361).
-_TAGS = {"pcm16": 1, "alaw": 6, "ulaw": 7}
-_ENCODINGS = {tag: encoding for encoding, tag in _TAGS.items()}
+_ENCODINGS = {tag: encoding for encoding, tag in WAV_TAGS.items()}
 #: WAVE_FORMAT_EXTENSIBLE has its format's tag at the start of a GUID, which goes on like this.
 _EXTENSIBLE = 0xFFFE
 _GUID_REST = bytes.fromhex("000000001000800000aa00389b71")
@@ -81,7 +79,7 @@ def write(path: Path, audio: Audio) -> None:
     G.711 needs its own format tag, the extended format chunk and a fact chunk (Microsoft's "New
     Multimedia Data Types", 1994).
     """
-    tag, width, rate = _TAGS[audio.encoding], BYTES_PER_SAMPLE[audio.encoding], audio.sample_rate
+    tag, width, rate = WAV_TAGS[audio.encoding], BYTES_PER_SAMPLE[audio.encoding], audio.sample_rate
     try:
         form = struct.pack("<HHIIHH", tag, 1, rate, rate * width, width, 8 * width)
         if audio.encoding == "pcm16":

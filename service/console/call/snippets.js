@@ -40,6 +40,7 @@ function commandLine({ reply, codec, guarded, frameMs, encoding }, url) {
   const lines = [
     "rt-audio stream speech.wav",
     `--url ${protocol}//${host}${pathname}`,
+    ...(encoding === "pcm16" ? [] : [`--encoding ${encoding}`]),
     `--reply ${reply}`,
     ...(codec ? [`--codec ${codec}`] : []),
     ...(frameMs === 20 ? [] : [`--frame-ms ${frameMs}`]),
@@ -47,9 +48,8 @@ function commandLine({ reply, codec, guarded, frameMs, encoding }, url) {
     "--speed 8",
     "--out back.wav",
   ];
-  const sends = encoding === "pcm16" ? "" : `, so PCM16 and not ${encoding}`;
   return `# In a clone of the project: PATH="$PWD/.venv/bin:$PATH"
-# It sends what the file holds${sends}; without --speed in real time.
+# Without --speed it sends in real time.
 curl -sO ${page}${pathname.replace("ws/audio", "console/audio/speech.wav")}
 ${lines.join(" \\\n  ")}
 `;
