@@ -16,12 +16,16 @@ class RequestError(ClientError):
 
 @dataclass(frozen=True)
 class Request:
-    """Where to call, which audio to send, and which encoding and codec to ask for."""
+    """Where to call, which audio to send, and which encoding and codec to ask for.
+
+    `events` says that the URL asks for text messages beside the audio.
+    """
 
     address: Address
     audio: Audio
     reply: str
     codec: str | None
+    events: bool
 
     @classmethod
     def make(
@@ -56,6 +60,7 @@ class Request:
             replace(_converted(audio, sent), sample_rate=rate),
             back,
             asked.get("codec"),
+            "events" in asked,
         )
 
 

@@ -6,7 +6,7 @@ For an upgrade it decides only: check, agree on terms, admit, answer, run the ca
 import trio
 from quart import Response, Websocket, jsonify, request, websocket
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import WebsocketMismatch
 
 from service import logs
@@ -182,7 +182,10 @@ async def _no_websocket(error: WebsocketMismatch) -> Response:
 
 async def _http_error(error: HTTPException) -> Response:
     name = error.name.lower().replace(" ", "_")
-    response = _error(error.code or 500, name, error.description or error.name)
+    message = error.description or error.name
+    if isinstance(error, NotFound):
+        message = "there is nothing at this path; audio is at /ws/audio"
+    response = _error(error.code or 500, name, message)
     for key, value in error.get_headers():
         if key == "Allow":
             response.headers[key] = value

@@ -43,6 +43,12 @@ async def start(nursery: trio.Nursery, **settings: Any) -> str:
 # Against a real service
 
 
+async def test_a_url_may_ask_for_events_beside_the_audio(nursery: trio.Nursery) -> None:
+    url = f"{await start(nursery)}?events=json"
+    report = await client.Stream(SECOND, url, speed=FAST).run()
+    assert report.audio == SECOND
+
+
 async def test_the_whole_sample_comes_back_untouched(nursery: trio.Nursery) -> None:
     audio = wav.read(SPEECH)
     seen: list[tuple[int, int]] = []

@@ -187,7 +187,7 @@ async def test_an_upgrade_at_the_wrong_path_is_told_the_right_one() -> None:
     for path, status in (("/", 400), ("/health", 400), ("/ws", 404)):
         refusal, body, _ = await refused(House(), path=path)
         assert refusal == status
-        assert status == 404 or "/ws/audio" in body["message"]
+        assert "/ws/audio" in body["message"]
 
 
 async def test_echo_is_there_for_conformance_tools_alone() -> None:
