@@ -172,7 +172,7 @@ def _plan_files(max_sessions: int) -> _Files:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     spare = max(soft - _OWN_FILES, 4)
-    lobby = min(wanted, spare // 4)
+    lobby = min(wanted, max(spare // 4, spare - max_sessions))
     sessions = min(max_sessions, spare - lobby)
     if sessions < max_sessions:
         _log.warning(

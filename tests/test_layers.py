@@ -31,6 +31,7 @@ ROWS = (
         "bearer": "the alphabet of tokens",
         "codec": "G.711 in three tiers",
         "ending": "how calls end",
+        "plain": "a stranger's text for logs and terminals",
         "logs": "structlog",
     },
 )

@@ -24,6 +24,7 @@ from trio_websocket import (
 )
 
 from service import bearer
+from service.plain import plain
 
 #: How long the connection may take, and how long then the answer to the upgrade, in seconds.
 CONNECT_SECONDS = 10.0
@@ -284,9 +285,3 @@ def system_words(error: OSError | UnicodeError) -> str:
     if number is not None and number > 0:
         return os.strerror(number)
     return getattr(error, "strerror", None) or str(error)
-
-
-def plain(text: str) -> str:
-    """Return text from outside as one short line without control characters."""
-    printable = "".join(letter if letter.isprintable() else " " for letter in text)
-    return " ".join(printable.split())[:300]

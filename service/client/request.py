@@ -6,8 +6,9 @@ from urllib.parse import parse_qsl
 
 from service.audio.encodings import ENCODING_NAMES
 from service.audio.wav import Audio
-from service.client.dial import Address, ClientError, plain
+from service.client.dial import Address, ClientError
 from service.codec import choose
+from service.plain import plain
 
 
 class RequestError(ClientError):

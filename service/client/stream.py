@@ -19,8 +19,9 @@ from wsproto.utilities import LocalProtocolError
 
 from service.audio.wav import Audio
 from service.client.backoff import Backoff
-from service.client.dial import ClientError, connection, plain
+from service.client.dial import ClientError, connection
 from service.client.request import Request
+from service.plain import plain
 
 #: How long a reply may be overdue, in seconds; as long as the service waits for a stuck client.
 REPLY_SECONDS = 10.0

@@ -42,8 +42,9 @@ async def accept(
             await trio.lowlevel.wait_readable(ears)
             try:
                 for _ in range(_AT_ONCE):
-                    await lobby.has_room()
-                    take(ears.accept()[0])
+                    transport = ears.accept()[0]
+                    lobby.make_room()
+                    take(transport)
             except BlockingIOError:
                 pass
             except OSError as error:
@@ -51,7 +52,7 @@ async def accept(
                     left_out = warning.passes(trio.current_time())
                     if left_out is not None:
                         _log.warning("cannot_accept", message=error.strerror, left_out=left_out)
-                    lobby.make_room()
+                    lobby.evict_one()
                     await trio.sleep(_NO_ROOM_SECONDS)
                 elif error.errno not in _LOST:
                     raise

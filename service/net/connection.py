@@ -80,6 +80,7 @@ class Connection:
         self._deadline = trio.current_time() + shared.config.keep_alive_timeout
         self._reading: trio.CancelScope | None = None
         self._writing: trio.CancelScope | None = None
+        self._evicted = trio.CancelScope()  # a call has left the lobby, so nobody evicts it
         self._http: Http1 | None = None
         self._new = True
         self._early = b""  # bytes that the peer sent behind its request to upgrade
@@ -88,19 +89,24 @@ class Connection:
         """Serve requests until either side closes, or an upgrade's session has ended."""
         self._shared.lobby.enter(self)
         try:
-            await self._serve()
+            with self._evicted:
+                await self._serve()
         except Exception:
             _log.exception("connection_failed")
         finally:
             self._shared.lobby.leave(self)
             await self._stream.aclose()
 
-    def retire_if_idle(self) -> bool:
-        """Close if between requests; return whether that was so."""
-        if self._state is not State.IDLE:
-            return False
-        self.retire()
-        return True
+    @property
+    def idle(self) -> bool:
+        """Whether it is between requests."""
+        return self._state is State.IDLE
+
+    def evict(self) -> None:
+        """Close at once, whatever is under way."""
+        self._evicted.cancel()
+        if self._writing is not None:
+            self._writing.cancel()
 
     def retire(self) -> None:
         """Close if idle; otherwise the request under way is the last, and its answer in a hurry."""
@@ -224,6 +230,7 @@ class Connection:
         seconds = self._shared.config.keep_alive_timeout if idle else _REQUEST_SECONDS
         if self._state is not State.RETIRED:
             self._state = State.IDLE if idle else State.BUSY
+            self._shared.lobby.renew(self)
             self._wait_until(trio.current_time() + seconds)
         elif idle:
             self._wait_until(-inf)

@@ -81,6 +81,9 @@ class Line:
                 return 0
             try:
                 size = self._socket.recv_into(buffer)
+            except ssl.SSLWantWriteError:
+                self._wait_for_room()
+                return 0
             except NOT_NOW:
                 return 0
             except OSError:
@@ -129,9 +132,7 @@ class Line:
             return True
         self._written_at = None
         self.unsent = data[sent:]
-        if self._state != WRITING:
-            self._talk.stalled(trio.current_time())
-            self._watch(WRITING)
+        self._wait_for_room()
         return False
 
     def count(self, message: Message) -> None:
@@ -157,6 +158,9 @@ class Line:
                 return
             try:
                 size = self._socket.recv_into(buffer)
+            except ssl.SSLWantWriteError:
+                self._wait_for_room()
+                return
             except NOT_NOW:
                 self._watch(READING)
                 return
@@ -201,7 +205,8 @@ class Line:
             self._watch(READING)
 
     def _write_on(self) -> None:
-        if self.write(self.unsent):
+        # TLS may wait for room without unsent bytes of ours, to answer a peer's KeyUpdate.
+        if not self.unsent or self.write(self.unsent):
             self.unsent = b""
             self._talk.written(perf_counter())
             self._settle(0)
@@ -210,6 +215,11 @@ class Line:
         """Write and count, or keep what is left and wait for room."""
         if not data or self.write(data):
             self._talk.written(perf_counter())
+
+    def _wait_for_room(self) -> None:
+        if self._state != WRITING:
+            self._talk.stalled(trio.current_time())
+            self._watch(WRITING)
 
     def _wait_for_turn(self) -> None:
         self._watch(WAITING)

@@ -21,7 +21,10 @@ from service.ending import (
 from service.net.line import Line
 from service.net.pump import Pump
 from service.net.stream import READ_BYTES, Stream
-from service.net.talk import FRAMES_AT_ONCE, Talk
+from service.net.talk import Talk
+
+#: How many frames of an ended call are looked at on one wake-up; a crowd may send on and on.
+_FAREWELL_FRAMES = 4
 
 AsgiReceive = Callable[[], Awaitable[Any]]
 AsgiSend = Callable[[Any], Awaitable[None]]
@@ -40,10 +43,14 @@ class StreamLink(Link):
         self._unsent = talk.begin()
         while True:
             try:
-                with trio.move_on_after(limits.send_seconds) as patience:
-                    await self._flush()
-                if patience.cancelled_caught:
-                    return STUCK
+                self._unsent = self._unsent[self._stream.send_now(self._unsent) :]
+                if self._unsent:
+                    talk.stalled(trio.current_time())
+                    with trio.move_on_after(limits.send_seconds) as patience:
+                        await self._flush()
+                    if patience.cancelled_caught:
+                        return STUCK
+                    talk.due(trio.current_time())
                 talk.written(perf_counter())
                 if talk.ending is not None:
                     return talk.ending
@@ -88,13 +95,14 @@ class StreamLink(Link):
         # Bytes that are unread when the socket closes become a reset, and a reset can overtake
         # the close frame. So read on until the peer has answered it.
         while wire.peer_code is None:
+            if wire.more:
+                wire.messages(_FAREWELL_FRAMES)
+                await trio.lowlevel.checkpoint()
+                continue
             data = await self._stream.receive_some(READ_BYTES)
             if not data:
                 return
             wire.feed(data)
-            while wire.more and wire.peer_code is None:
-                wire.messages(FRAMES_AT_ONCE)
-                await trio.lowlevel.checkpoint()
 
 
 class PumpedLink(StreamLink):

@@ -43,7 +43,7 @@ class Talk:
         self.wire = Wire(limits.message_bytes)
         self.ending: Ending | None = None
         self.read_at = 0.0
-        self.heard = self.other_reads = 0  # messages, and reads without one, since the last `due`
+        self.heard = self.other_reads = 0  # messages, and calls of `take`, since the last `due`
         self._limits = limits
         self._messages: deque[Message] = deque()  # read, not answered yet
         self._work: Work | None = None  # the long reply in the making,
@@ -71,6 +71,7 @@ class Talk:
         if not data:
             self.ending = ABORTED
             return b""
+        self.other_reads += 1
         self.wire.feed(data)
         return self.go_on()
 
@@ -84,7 +85,6 @@ class Talk:
         if wire.more and not self._messages and self._work is None:
             self._messages.extend(wire.messages(FRAMES_AT_ONCE))
             self.heard += len(self._messages)
-            self.other_reads += not self._messages
         owed = wire.take_replies() if wire.ending is None else b""
         while (self._messages or self._work is not None) and len(owed) < GATHER_BYTES:
             if self._work is None:
@@ -130,6 +130,8 @@ class Talk:
         """End the conversation if it is stuck, idle or dead; return a ping if it is silent."""
         limits = self._limits
         if self._stalled_since is not None:
+            # Nothing is read meanwhile, so nobody can tell whether the peer is silent.
+            self._idle_since = self._silent_since = now
             if now - self._stalled_since >= limits.send_seconds:
                 self.ending = STUCK
             return b""

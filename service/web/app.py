@@ -15,6 +15,7 @@ from service.calls.roster import Roster
 from service.calls.terms import BadParameter, Terms, unknown_parameters
 from service.config import Settings
 from service.conversation import Limits
+from service.plain import plain
 from service.tally import Refusal, Tally
 from service.web import admission
 from service.web.access import Access
@@ -160,7 +161,10 @@ class _Upgrades:
         if asked_for != terms.codec:
             self._tally.codec_fallbacks[terms.codec] += 1
             _log.warning(
-                "codec_fallback", session=call.id, asked_for=asked_for[:40], codec=terms.codec
+                "codec_fallback",
+                session=call.id,
+                asked_for=plain(asked_for)[:40],
+                codec=terms.codec,
             )
 
     def _note_refusal(self, reason: Refusal, message: str) -> None:
@@ -170,7 +174,7 @@ class _Upgrades:
             _log.warning(
                 "upgrade_refused",
                 reason=reason.value,
-                message=message[:300],
+                message=plain(message),
                 peer=peer_of(websocket),
                 left_out=left_out,
             )

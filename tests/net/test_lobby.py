@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import trio
-from trio.testing import wait_all_tasks_blocked
 
 from service.net.lobby import Lobby
 from tests.deploy.running import found, process
@@ -15,36 +14,55 @@ class Guest:
     """A connection that is idle, or not."""
 
     def __init__(self, idle: bool) -> None:
-        self.idle, self.retired = idle, False
+        self.idle, self.evicted = idle, False
 
-    def retire_if_idle(self) -> bool:
-        if self.idle:
-            self.retire()
-        return self.idle
+    def evict(self) -> None:
+        self.evicted = True
 
     def retire(self) -> None:
-        self.retired = True
+        self.evicted = True
 
 
-async def test_a_newcomer_takes_the_place_of_the_guest_that_is_idle_for_longest() -> None:
+def evicted_from(lobby: Lobby, guests: list[Guest]) -> list[bool]:
+    """Make room for a newcomer, and return who had to go."""
+    lobby.make_room()
+    return [guest.evicted for guest in guests]
+
+
+def test_a_newcomer_takes_the_place_of_the_guest_that_is_idle_for_longest() -> None:
     lobby = Lobby(3)
     guests = [Guest(idle=False), Guest(idle=True), Guest(idle=True)]
     for guest in guests:
-        await lobby.has_room()
+        lobby.make_room()
         lobby.enter(guest)
-    await lobby.has_room()
-    assert [guest.retired for guest in guests] == [False, True, False]
+    lobby.renew(guests[1])  # which has just ended a request
+    assert evicted_from(lobby, guests) == [False, False, True]
 
 
-async def test_where_nobody_is_idle_a_newcomer_waits_for_one_to_leave() -> None:
-    lobby, busy = Lobby(1), Guest(idle=False)
-    lobby.enter(busy)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(lobby.has_room)
-        await wait_all_tasks_blocked()
-        assert len(nursery.child_tasks) == 1
-        lobby.leave(busy)
-    assert not busy.retired
+def test_where_nobody_is_idle_the_oldest_request_has_to_go() -> None:
+    lobby, guests = Lobby(2), [Guest(idle=False), Guest(idle=False)]
+    for guest in guests:
+        lobby.enter(guest)
+    assert evicted_from(lobby, guests) == [True, False]
+
+
+def test_a_guest_that_has_left_makes_room() -> None:
+    lobby, guest = Lobby(1), Guest(idle=True)
+    lobby.enter(guest)
+    lobby.leave(guest)
+    assert evicted_from(lobby, [guest]) == [False]
+
+
+async def test_clients_that_do_not_read_their_answers_do_not_keep_others_out() -> None:
+    async with calling("server", max_sessions=1) as (caller, service):
+        for _ in range(150):
+            stream = await service.connect()
+            with trio.move_on_after(0.01):  # until neither side can write any more
+                while True:
+                    await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        with trio.fail_after(8):
+            assert (await service.get("/health"))[0] == 200
+        assert await caller.ask(b"live") == b"live"
 
 
 async def test_idle_connections_by_the_hundred_cost_the_oldest_of_them_their_place() -> None:

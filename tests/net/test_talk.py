@@ -216,6 +216,23 @@ def test_a_pong_keeps_a_silent_peer(talk: Talk) -> None:
     assert talk.due(44.0) == PING
 
 
+def test_a_frame_that_comes_slowly_is_no_silence(talk: Talk) -> None:
+    for now, byte in enumerate(binary(bytes(200))[:200]):
+        talk.take(bytes([byte]), 0.0)
+        assert talk.due(float(now)) == b""
+    assert talk.ending is None
+
+
+def test_a_peer_that_is_not_read_is_not_silent(talk: Talk) -> None:
+    """While our bytes wait for the peer, its own bytes wait for us."""
+    talk.take(binary(b"a"), 0.0)
+    talk.stalled(298.0)
+    talk.due(305.0)
+    talk.written(0.0)
+    assert talk.due(306.0) == b""
+    assert talk.ending is None
+
+
 def test_no_pings_if_not_wanted(parrot: Parrot) -> None:
     talk = Talk(parrot, Limits(1000, 300, 10, 0, 5), 0.0)
     assert talk.due(299.0) == b""
