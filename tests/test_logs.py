@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from service import logs
-from tests.peers.callers import calling
+from tests.peers.calling import calling
 
 #: The fixture that sets up the logs for one test.
 SetUp = Callable[[str, str], None]

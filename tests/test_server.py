@@ -14,17 +14,19 @@ import trio
 
 from service.config import ConfigurationError, Settings
 from service.server import serve
-from tests.peers.callers import Service, StreamCaller, serving, terminate, upgrade_request
+from tests.peers.callers import StreamCaller
+from tests.peers.reach import upgrade_request
+from tests.peers.serving import Started, serving, terminate
 
 
-async def drains(service: Service) -> None:
+async def drains(service: Started) -> None:
     """Return once the service says that it is draining."""
     with trio.fail_after(5):
         while (await service.get("/ready"))[0] == 200:
             await trio.lowlevel.checkpoint()
 
 
-async def stopped(service: Service, within: float = 5) -> None:
+async def stopped(service: Started, within: float = 5) -> None:
     with trio.fail_after(within):
         await service.stopped.wait()
 

@@ -12,7 +12,9 @@ import trio
 
 from service import codec
 from service.calls.session import Session
-from tests.peers.callers import KINDS, Caller, Service, calling
+from tests.peers.callers import Caller
+from tests.peers.calling import KINDS, calling
+from tests.peers.reach import Service
 
 every_link = pytest.mark.parametrize("kind", KINDS)
 

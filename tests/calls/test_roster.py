@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from service.calls.roster import Roster
-from tests.peers.callers import admitted
+from tests.peers.house import admitted
 
 
 def test_calls_are_on_the_line_until_their_block_ends() -> None:

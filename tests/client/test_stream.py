@@ -2,7 +2,6 @@
 
 import ssl
 import struct
-from collections.abc import Callable
 from math import isnan
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -21,9 +20,8 @@ from service.client import dial
 from service.client import stream as client
 from service.client.dial import ClientError, ConnectError, RefusedError, UnreachableError
 from service.client.stream import ClosedError, ReplyError
-from service.config import Settings
-from service.server import serve
 from tests.peers.services import Service, Use, answering, closing, talking
+from tests.peers.serving import start
 
 SPEECH = Path(__file__).parent.parent / "data" / "speech.wav"
 #: One second in fifty frames, each different from the others.
@@ -33,18 +31,11 @@ URL = "ws://service.test/ws/audio"
 Clock = trio.testing.MockClock
 
 
-async def start(nursery: trio.Nursery, **settings: Any) -> str:
-    """Start a service, and return the URL of its calls."""
-    port = await nursery.start(serve, Settings(host="127.0.0.1", port=0, **settings))
-    scheme = "wss" if "tls_cert_file" in settings else "ws"
-    return f"{scheme}://127.0.0.1:{port}/ws/audio"
-
-
 # Against a real service
 
 
 async def test_a_url_may_ask_for_events_beside_the_audio(nursery: trio.Nursery) -> None:
-    url = f"{await start(nursery)}?events=json"
+    url = f"{(await start(nursery)).url}?events=json"
     report = await client.Stream(SECOND, url, speed=FAST).run()
     assert report.audio == SECOND
 
@@ -53,7 +44,7 @@ async def test_the_whole_sample_comes_back_untouched(nursery: trio.Nursery) -> N
     audio = wav.read(SPEECH)
     seen: list[tuple[int, int]] = []
     report = await client.Stream(
-        audio, await start(nursery), speed=FAST, on_reply=lambda *counts: seen.append(counts)
+        audio, (await start(nursery)).url, speed=FAST, on_reply=lambda *counts: seen.append(counts)
     ).run()
     frames = -(-len(audio.data) // 320)
     assert report.audio == audio
@@ -70,7 +61,7 @@ async def test_the_whole_sample_comes_back_untouched(nursery: trio.Nursery) -> N
 async def test_g711_comes_back_at_half_the_bytes_from_the_tier_asked_for(
     nursery: trio.Nursery, tier: str, law: str
 ) -> None:
-    url = await start(nursery)
+    url = (await start(nursery)).url
     report = await client.Stream(SECOND, url, reply=law, codec=tier, speed=FAST).run()
     assert report.codec == tier
     assert report.bytes_received * 2 == report.bytes_sent == len(SECOND.data)
@@ -78,7 +69,7 @@ async def test_g711_comes_back_at_half_the_bytes_from_the_tier_asked_for(
 
 
 async def test_an_unknown_tier_gets_the_one_that_the_header_names(nursery: trio.Nursery) -> None:
-    report = await client.Stream(SECOND, await start(nursery), codec="best", speed=FAST).run()
+    report = await client.Stream(SECOND, (await start(nursery)).url, codec="best", speed=FAST).run()
     assert report.codec == codec.resolve()
 
 
@@ -86,7 +77,7 @@ async def test_an_unknown_tier_gets_the_one_that_the_header_names(nursery: trio.
     ("frame_ms", "frames"), [(20, 5), (0.001, 800), (33, 4), (9999, 1), (1e307, 1)]
 )
 async def test_any_frame_length_goes(nursery: trio.Nursery, frame_ms: float, frames: int) -> None:
-    url = await start(nursery)
+    url = (await start(nursery)).url
     audio = Audio(SECOND.data[:1600], 8000)
     report = await client.Stream(audio, url, frame_ms=frame_ms, speed=1000).run()
     assert report.frames_received == frames
@@ -94,7 +85,7 @@ async def test_any_frame_length_goes(nursery: trio.Nursery, frame_ms: float, fra
 
 
 async def test_a_refusal_has_its_status_and_the_services_words(nursery: trio.Nursery) -> None:
-    url = await start(nursery)
+    url = (await start(nursery)).url
     with pytest.raises(RefusedError, match="HTTP 400: sample_rate=192001: must be") as refusal:
         await client.Stream(Audio(SECOND.data, 192_001), url).run()
     assert refusal.value.status == 400
@@ -107,7 +98,7 @@ async def test_a_token_opens_the_door_and_is_in_no_message(
 ) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("letmein\n")
-    url = await start(nursery, tokens_file=tokens)
+    url = (await start(nursery, tokens_file=tokens)).url
     report = await client.Stream(SECOND, url, token="letmein", speed=FAST).run()
     assert report.frames_received == 50
     report = await client.Stream(SECOND, f"{url}?access_token=letmein", speed=FAST).run()
@@ -118,7 +109,7 @@ async def test_a_token_opens_the_door_and_is_in_no_message(
 
 
 async def test_a_call_that_the_service_ends_has_code_and_reason(nursery: trio.Nursery) -> None:
-    url = await start(nursery, max_frame_bytes=1000)
+    url = (await start(nursery, max_frame_bytes=1000)).url
     with pytest.raises(ClosedError, match=r"closed with 1009 \(.+\) after 0 of 1 rep") as end:
         await client.Stream(SECOND, url, frame_ms=1000).run()
     assert end.value.code == 1009
@@ -126,7 +117,7 @@ async def test_a_call_that_the_service_ends_has_code_and_reason(nursery: trio.Nu
 
 
 async def test_a_call_cut_off_in_the_middle_says_how_far_it_came(nursery: trio.Nursery) -> None:
-    service = await nursery.start(cancellable_service)
+    service = await start(nursery)
 
     def cut(done: int, total: int) -> None:
         if done == 5:
@@ -134,17 +125,6 @@ async def test_a_call_cut_off_in_the_middle_says_how_far_it_came(nursery: trio.N
 
     with pytest.raises(ClosedError, match=r"closed with 1001 \(.+\) after \d+ of 50 replies"):
         await client.Stream(SECOND, service.url, on_reply=cut).run()
-
-
-class CancellableService:
-    def __init__(self, url: str, stop: Callable[[], None]) -> None:
-        self.url, self.stop = url, stop
-
-
-async def cancellable_service(task_status: trio.TaskStatus[CancellableService]) -> None:
-    async with trio.open_nursery() as nursery:
-        url = await start(nursery)
-        task_status.started(CancellableService(url, nursery.cancel_scope.cancel))
 
 
 # TLS
@@ -157,7 +137,7 @@ async def test_wss_trusts_the_systems_authorities(
     pem, trusted = tmp_path / "service.pem", tmp_path / "authority.pem"
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(pem))
     authority.cert_pem.write_to_path(str(trusted))
-    url = await start(nursery, tls_cert_file=pem, tls_key_file=pem)
+    url = (await start(nursery, tls_cert_file=pem, tls_key_file=pem)).url
     with pytest.raises(ConnectError, match=r"TLS failed: .*issuer") as error:
         await client.Stream(SECOND, url).run()
     assert error.value.retry_after is None
@@ -168,7 +148,7 @@ async def test_wss_trusts_the_systems_authorities(
 
 
 async def test_wss_to_a_service_without_tls(nursery: trio.Nursery) -> None:
-    url = await start(nursery)
+    url = (await start(nursery)).url
     with pytest.raises(
         ConnectError, match=r"cannot connect to wss://.*: TLS failed: [a-z ]+$"
     ) as error:

@@ -10,7 +10,7 @@ from service import __version__
 from service.config import Settings
 from tests.deploy import manifests
 from tests.deploy.manifests import CLUSTERS, ROOT, Object, container, pod, the
-from tests.peers.callers import serving
+from tests.peers.serving import serving
 
 ALL = (*CLUSTERS, "podman")
 MIB = 1 << 20

@@ -13,7 +13,7 @@ import trio
 
 from tests.deploy.running import DEADLINE_SECONDS, Prometheus, Served, load, served, until
 from tests.deploy.shipped import metrics, needs_prometheus, queries, rules
-from tests.peers.callers import Service, upgrade_request
+from tests.peers.reach import Service, upgrade_request
 
 pytestmark = needs_prometheus
 
@@ -114,7 +114,7 @@ async def stick(port: int, peers: int) -> None:
     """Have this many peers send without reading, until the service drops them."""
 
     async def flood() -> None:
-        caller = await Service(port, None, lambda: None).call()
+        caller = await Service(port).call()
         async with caller.stream:
             with suppress(trio.BrokenResourceError):
                 while True:

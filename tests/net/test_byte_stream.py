@@ -11,7 +11,8 @@ import trio
 import trio.testing
 
 from service.net.stream import Stream
-from tests.peers.callers import certificate, certificate_authority, tcp_pair
+from tests.peers.callers import tcp_pair
+from tests.peers.certificates import certificate, certificate_authority
 
 
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:

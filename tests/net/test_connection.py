@@ -19,13 +19,10 @@ from service.net.accept import accept
 from service.net.links import PumpedLink
 from service.net.lobby import Lobby
 from service.websocket.handshake import Handshake
-from tests.peers.callers import (
-    StreamCaller,
-    calling,
-    read_head,
-    serving,
-    upgrade_request,
-)
+from tests.peers.callers import StreamCaller
+from tests.peers.calling import calling
+from tests.peers.reach import read_head, upgrade_request
+from tests.peers.serving import serving
 
 
 async def test_a_connection_is_kept_alive_and_closed_when_idle(

@@ -12,7 +12,8 @@ import trio
 from websockets.frames import Frame, Opcode
 
 from service.web.metrics import Metrics
-from tests.peers.callers import Service, serving
+from tests.peers.reach import Service
+from tests.peers.serving import serving
 
 FRAME = bytes(320)
 

@@ -10,7 +10,9 @@ from websockets.frames import Opcode
 from service.calls.session import Session
 from service.ending import ABORTED, DRAINED, completed
 from service.net.links import AsgiLink
-from tests.peers.callers import AsgiCaller, StreamCaller, calling, terminate
+from tests.peers.callers import AsgiCaller, StreamCaller
+from tests.peers.calling import calling
+from tests.peers.serving import terminate
 
 over_streams = pytest.mark.parametrize("kind", ["stream", "pump", "tls"])
 Calling = Callable[..., AbstractAsyncContextManager[object]]

@@ -7,7 +7,8 @@ import trio
 
 from service.net.lobby import Lobby
 from tests.deploy.running import found, process
-from tests.peers.callers import Service, calling, upgrade_request
+from tests.peers.calling import calling
+from tests.peers.reach import Service, upgrade_request
 
 
 class Guest:
@@ -86,7 +87,7 @@ async def test_at_the_descriptor_limit_calls_and_probes_go_on(tmp_path: Path) ->
     log = tmp_path / "log"
     serve = f"exec {sys.executable} -m service serve --host 127.0.0.1 --port 0"
     with process(log, "sh", "-c", f"ulimit -n 64; {serve}", RT_AUDIO_LOG_FORMAT="json"):
-        service = Service(int(found(log, r'"port": (\d+)')), None, lambda: None)
+        service = Service(int(found(log, r'"port": (\d+)')))
         calls = [await service.call() for _ in range(24)]
         refused = await service.connect()
         await refused.send_all(upgrade_request("/ws/audio"))

@@ -12,16 +12,10 @@ from service.conversation import Message
 from service.net.links import PumpedLink
 from service.net.pump import ENDINGS_AT_ONCE, Pump
 from service.net.stream import Stream
-from tests.peers.callers import (
-    House,
-    HungUp,
-    StreamCaller,
-    calling,
-    run_call,
-    serving,
-    tcp_pair,
-    terminate,
-)
+from tests.peers.callers import HungUp, StreamCaller, tcp_pair
+from tests.peers.calling import calling
+from tests.peers.house import House, run_call
+from tests.peers.serving import serving, terminate
 
 FRAME = bytes(320)
 

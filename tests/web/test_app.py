@@ -11,7 +11,8 @@ import trio
 import trio.testing
 
 from service.calls.session import Session
-from tests.peers.callers import AsgiCaller, House, run_asgi
+from tests.peers.callers import AsgiCaller
+from tests.peers.house import House, run_asgi
 
 
 async def refused(

@@ -13,7 +13,7 @@ from service.calls.roster import Roster
 from service.ending import CLOSE_CODES, OUTCOMES, REJECTIONS
 from service.tally import Refusal, Tally
 from service.web.metrics import Metrics
-from tests.peers.callers import admitted
+from tests.peers.house import admitted
 
 PAIRS = [(name, law) for name in codec.available() for law in codec.LAWS]
 SERIES: dict[str, list[tuple[str, str]]] = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service import __version__, codec
-from tests.peers.callers import House
+from tests.peers.house import House
 
 ROOT = Path(__file__).parent.parent.parent
 CONSOLE = ROOT / "service" / "console"

@@ -1,0 +1,71 @@
+"""One call over any kind of link, so that one suite can run over all of them.
+
+memory   a MemoryLink
+asgi     the app, by ASGI events, as under any server
+stream   a StreamLink over TCP on loopback
+pump     a PumpedLink over TCP on loopback
+server   the whole server over TCP
+tls      the whole server over TLS
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+
+from service.conversation import Link
+from service.net.links import PumpedLink, StreamLink
+from service.net.pump import Pump
+from service.net.stream import Stream
+from tests.peers.callers import (
+    AsgiCaller,
+    Caller,
+    MemoryCaller,
+    MemoryLink,
+    StreamCaller,
+    tcp_pair,
+)
+from tests.peers.house import House, run_asgi, run_call
+from tests.peers.serving import serving
+
+KINDS = ("memory", "asgi", "stream", "pump", "server", "tls")
+
+
+@asynccontextmanager
+async def calling(kind: str, query: str = "", **settings: Any) -> AsyncIterator[tuple[Caller, Any]]:
+    """Have a call over this kind of link; its service runs until the block ends."""
+    house = House(**settings)
+    async with trio.open_nursery() as nursery:
+        if kind in ("server", "tls"):
+            async with serving(tls=kind == "tls", **settings) as service:
+                yield await service.call(query), service
+        elif kind == "asgi":
+            caller = AsgiCaller()
+            nursery.start_soon(run_asgi, house, caller, query)
+            accepted = await caller.connect()
+            assert accepted["type"] == "websocket.accept", accepted
+            yield caller, house
+            await caller.vanish()
+        else:
+            link, other_end = await _link(kind, nursery)
+            nursery.start_soon(run_call, house, link, query)
+            yield other_end, house
+            await other_end.vanish()
+        # Whoever is still on the line has just been left, and need not be told.
+        with trio.move_on_after(1):
+            while house.roster.active:
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+
+
+async def _link(kind: str, nursery: trio.Nursery) -> tuple[Link, Caller]:
+    if kind == "memory":
+        memory = MemoryLink()
+        return memory, MemoryCaller(memory)
+    accepted, connected = await tcp_pair()
+    if kind == "stream":
+        return StreamLink(Stream(accepted)), StreamCaller(connected)
+    pump = Pump()
+    nursery.start_soon(pump.run)
+    return PumpedLink(pump, Stream(accepted)), StreamCaller(connected)

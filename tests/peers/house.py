@@ -1,0 +1,78 @@
+"""A service's parts in this process, without a server: the app, and calls over any link."""
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+from service import codec
+from service.calls.call import Call
+from service.calls.roster import Place, Roster
+from service.calls.terms import Terms
+from service.config import Settings
+from service.conversation import Link
+from service.tally import Tally
+from service.web.access import Access
+from service.web.app import create_app, limits_of
+from service.web.metrics import Metrics
+from tests.peers.callers import AsgiCaller
+from tests.peers.series import series_of
+
+
+def admitted(roster: Roster) -> Place:
+    """Return a place that the roster has for a call."""
+    place = roster.admit()
+    assert isinstance(place, Place), place
+    return place
+
+
+class House:
+    """The state that a service's parts share, and the app over it."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = Settings(host="127.0.0.1", port=0, **settings)
+        self.roster = Roster(self.settings.max_sessions)
+        self.tally = Tally(codec.available(), codec.LAWS)
+        self.metrics = Metrics(self.roster, self.tally, dict.fromkeys(codec.ORDER, True))
+        access = Access.load(self.settings.allowed_origins, self.settings.tokens_file)
+        self.app = create_app(self.settings, self.roster, self.tally, access, self.metrics)
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """The outcomes that were counted, without the zeros."""
+        return {name: count for name, count in self.tally.sessions.items() if count}
+
+    def place(self) -> Place:
+        """Return a place on the line, as a call has."""
+        return admitted(self.roster)
+
+    async def metric(self, series: str) -> float:
+        """Return the value of one series on /metrics."""
+        response = await self.app.test_client().get("/metrics")
+        return series_of(await response.get_data(as_text=True))[series]
+
+
+async def run_call(house: House, link: Link, query: str = "") -> None:
+    """Hold a call as the app's handler does."""
+    settings = house.settings
+    terms = Terms.parse(dict(parse_qsl(query)), settings.codec_order)
+    limits = limits_of(settings)
+    with house.place() as scope:
+        await Call(terms, "test", house.tally, limits).run(link, scope)
+
+
+async def run_asgi(
+    house: House,
+    caller: AsgiCaller,
+    query: str = "",
+    path: str = "/ws/audio",
+    **more: Any,
+) -> None:
+    """Have the app serve one WebSocket by ASGI events; `more` goes into its scope."""
+    scope = {
+        "type": "websocket", "asgi": {"spec_version": "2.3", "version": "3.0"}, "scheme": "ws",
+        "http_version": "1.1", "path": path, "raw_path": path.encode(),
+        "query_string": query.encode(), "root_path": "", "headers": [],
+        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "subprotocols": [],
+        "extensions": {"websocket.http.response": {}}, "state": {}, **more,
+    }  # fmt: skip
+    async with caller.app_send, caller.app_receive:
+        await house.app(scope, caller.app_receive.receive, caller.app_send.send)  # type: ignore[arg-type]

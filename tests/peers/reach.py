@@ -1,0 +1,95 @@
+"""A running service, reached by its port: calls, requests, metrics."""
+
+import ssl
+
+import trio
+
+from tests.peers.callers import StreamCaller
+from tests.peers.series import series_of
+
+
+class Service:
+    """A running service, in this process or elsewhere; `context` is for a service with TLS."""
+
+    def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
+        self.port, self._context = port, context
+        self._streams: list[trio.abc.Stream] = []
+
+    @property
+    def url(self) -> str:
+        """The URL of its calls."""
+        return f"{'ws' if self._context is None else 'wss'}://127.0.0.1:{self.port}/ws/audio"
+
+    async def connect(self) -> trio.abc.Stream:
+        """Return a new connection."""
+        stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+        self._streams.append(stream)
+        if self._context is None:
+            return stream
+        return trio.SSLStream(stream, self._context, server_hostname="localhost",
+                              https_compatible=True)  # fmt: skip
+
+    async def hang_up(self) -> None:
+        """Close every connection that was made."""
+        for stream in self._streams:
+            await trio.aclose_forcefully(stream)
+
+    async def upgraded(self, query: str = "", path: str = "/ws/audio") -> trio.abc.Stream:
+        """Return a new connection on which the service has answered 101."""
+        stream = await self.connect()
+        await stream.send_all(upgrade_request(f"{path}?{query}"))
+        # The service speaks first only with `events`; then the head ends where its message begins.
+        head = await read_head(stream, at_once=1 if "events=" in query else 4096)
+        assert head.startswith(b"HTTP/1.1 101 "), head
+        return stream
+
+    async def call(self, query: str = "", path: str = "/ws/audio") -> StreamCaller:
+        """Return the caller of a new call."""
+        return StreamCaller(await self.upgraded(query, path))
+
+    async def get(self, target: str, extra: str = "") -> tuple[int, str]:
+        """Return the status and the body of a GET on a connection of its own."""
+        stream = await self.connect()
+        async with stream:
+            await stream.send_all(
+                f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{extra}\r\n".encode()
+            )
+            answer = b""
+            while data := await stream.receive_some():
+                answer += data
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), body.decode()
+
+    async def metric(self, series: str) -> float:
+        """Return the value of one series on /metrics."""
+        _, page = await self.get("/metrics")
+        return series_of(page)[series]
+
+    async def metric_becomes(self, series: str, value: float) -> None:
+        """Return once the series has this value."""
+        with trio.fail_after(10):
+            while await self.metric(series) != value:
+                await trio.lowlevel.checkpoint()
+
+
+def upgrade_request(target: str, extra: str = "") -> bytes:
+    """Return a WebSocket upgrade's request."""
+    return (
+        f"GET {target} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{extra}\r\n"
+    ).encode()
+
+
+async def read_head(stream: trio.abc.Stream, at_once: int = 1) -> bytes:
+    """Return an answer's head, up to its empty line, and leave what is behind it unread.
+
+    `at_once` is how many bytes to read where nothing can be behind it.
+    """
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        data = await stream.receive_some(at_once)
+        if not data:
+            break
+        head += data
+    return head
