@@ -1,6 +1,5 @@
 """The command line: what it prints and its exit statuses, in this process and as a process."""
 
-import json
 import os
 import re
 import signal
@@ -8,9 +7,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -25,9 +23,9 @@ from service.client import stream as client
 from service.client.backoff import PATIENCE_SECONDS
 from service.client.stream import ClosedError
 from service.config import Settings
+from tests.peers.processes import ROOT, RT_AUDIO, SERVE, Served, serving, spawn
 from tests.peers.services import Use, closing, talking
 
-ROOT = Path(__file__).parent.parent
 SPEECH = ROOT / "tests" / "data" / "speech.wav"
 SECOND = Audio(bytes(16000), 8000)
 
@@ -35,54 +33,6 @@ SECOND = Audio(bytes(16000), 8000)
 def run(*arguments: str) -> Result:
     """Run the command line in this process."""
     return CliRunner().invoke(cli.main, arguments, prog_name="rt-audio")
-
-
-def spawn(
-    *arguments: str, stderr: int = subprocess.PIPE, **variables: str
-) -> "subprocess.Popen[str]":
-    """Start the command line as a process, with these variables and no other of the service's."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RT_AUDIO_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "service", *arguments],
-        cwd=ROOT,
-        env=kept | variables,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        text=True,
-    )
-
-
-class Served:
-    """A `serve` process; its log is read as far as somebody waits for."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self.process = process
-        self.port: int = self.logged("listening")["port"]
-        self.url = f"ws://127.0.0.1:{self.port}/ws/audio"
-
-    def logged(self, event: str) -> dict[str, Any]:
-        """Return the next log line about this event, once it is there."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            entry: dict[str, Any] = json.loads(line)
-            if entry["event"] == event:
-                return entry
-        raise AssertionError(f"it ended with {self.process.wait()} and no {event}")
-
-    def status(self) -> int:
-        """Return the exit status; the process has had its reason to end."""
-        return self.process.wait(10)
-
-
-@contextmanager
-def serving(port: int = 0, **variables: str) -> Iterator[Served]:
-    """Have a `serve` process for the block."""
-    arguments = ("serve", "--host", "127.0.0.1", "--port", str(port))
-    with spawn(*arguments, stderr=subprocess.PIPE, **variables) as process:
-        try:
-            yield Served(process)
-        finally:
-            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +51,7 @@ def test_version_and_help() -> None:
 
 
 def test_python_dash_m_is_the_command_line() -> None:
-    with spawn("--version") as process:
+    with spawn(*RT_AUDIO, "--version") as process:
         assert process.communicate(timeout=30) == (f"rt-audio {__version__}\n", "")
 
 
@@ -244,7 +194,7 @@ def test_stream_goes_on_when_the_service_is_replaced(tmp_path: Path) -> None:
     back = tmp_path / "back.wav"
     with serving(RT_AUDIO_DRAIN_SECONDS="0", RT_AUDIO_LOG_LEVEL="debug") as old:
         arguments = ("--url", old.url, "--speed", "4", "--reconnect", "--out", str(back))
-        with spawn("stream", str(SPEECH), *arguments) as process:
+        with spawn(*RT_AUDIO, "stream", SPEECH, *arguments) as process:
             old.logged("frame")
             old.process.send_signal(signal.SIGTERM)
             assert old.status() == 0
@@ -365,7 +315,7 @@ def test_ctrl_c_ends_a_stream_with_130_its_report_and_its_audio(tmp_path: Path) 
     back = tmp_path / "back.wav"
     with serving(RT_AUDIO_LOG_LEVEL="debug") as served:
         arguments = ("stream", str(SPEECH), "--url", served.url, "--out", str(back))
-        with spawn(*arguments) as process:
+        with spawn(*RT_AUDIO, *arguments) as process:
             for _ in range(3):  # so that at least two replies have come
                 served.logged("frame")
             process.send_signal(signal.SIGINT)
@@ -469,7 +419,7 @@ def test_a_wrong_option_is_one_line_and_status_2(
 
 
 def test_a_wrong_variable_is_one_line_and_status_2() -> None:
-    with spawn("serve", RT_AUDIO_PORT="eighty") as process:
+    with spawn(*RT_AUDIO, "serve", RT_AUDIO_PORT="eighty") as process:
         output = process.communicate(timeout=30)
     assert output == ("", "Error: RT_AUDIO_PORT=eighty: must be a whole number from 0 to 65535\n")
     assert process.returncode == 2
@@ -478,8 +428,7 @@ def test_a_wrong_variable_is_one_line_and_status_2() -> None:
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_a_terminal_gets_a_url_to_click_unless_its_log_is_json(form: str) -> None:
     ours, theirs = os.openpty()
-    arguments = ("serve", "--host", "127.0.0.1", "--port", "0")
-    with spawn(*arguments, stderr=theirs, RT_AUDIO_LOG_FORMAT=form) as process:
+    with spawn(*SERVE, 0, stderr=theirs, RT_AUDIO_LOG_FORMAT=form) as process:
         os.close(theirs)
         output = b""
         while b"version" not in output:
@@ -497,7 +446,7 @@ def test_a_terminal_gets_a_url_to_click_unless_its_log_is_json(form: str) -> Non
 
 def test_a_port_that_is_taken_is_one_line_and_status_2(url: str) -> None:
     port = url.split(":")[2].split("/")[0]
-    with spawn("serve", "--host", "127.0.0.1", "--port", port) as process:
+    with spawn(*SERVE, port) as process:
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 2
     assert errors == (

@@ -7,7 +7,6 @@ which the page's policy forbids, so `until` asks again and again instead.
 import os
 import shutil
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.test_cli import Served
+from tests.peers.processes import Served
 
 #: Chromium without its own windows and pages, which take longer to start than a test lasts.
 CHROMIUM = shutil.which("chromium-headless-shell")
@@ -36,8 +35,6 @@ _FLAGS = [
     "--use-fake-ui-for-media-stream",
     f"--host-resolver-rules=MAP {INSECURE_HOST} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
-#: Whatever proxy the environment names has no way to this machine's loopback.
-_http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _DEADLINE_SECONDS = 30
 _PAUSE_MS = 40  # between two looks, so that looking does not starve what is looked at
 
@@ -53,7 +50,7 @@ def chromium() -> Iterator[Browser]:
 
 def address(served: Served, host: str = "127.0.0.1") -> str:
     """Return the address of a service's page."""
-    return f"http://{host}:{urlsplit(served.url).port}/"
+    return f"http://{host}:{served.port}/"
 
 
 class Witness:
@@ -106,14 +103,6 @@ def until(page: Page, condition: str, argument: object = None) -> Any:
             raise AssertionError(f"never true: {condition}; {state(page)}")
         page.wait_for_timeout(_PAUSE_MS)
     return value
-
-
-def metrics(served: Served) -> dict[str, float]:
-    """Return what /metrics says, by series."""
-    with _http.open(address(served) + "metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-    rows = (line.rpartition(" ") for line in lines if not line.startswith("#"))
-    return {series: float(value) for series, _, value in rows}
 
 
 def state(page: Page) -> str:

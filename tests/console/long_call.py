@@ -17,7 +17,7 @@ from pathlib import Path
 from playwright.sync_api import CDPSession, Page
 
 from tests.console.browsing import CHROMIUM, address, browsing, chromium, connect
-from tests.test_cli import serving
+from tests.peers.processes import serving
 
 FRAME_SECONDS = 0.02
 HEAP_TOLERANCE_MIB = 1.0

@@ -18,7 +18,7 @@ from tests.console.browsing import (
     says,
     wait_for_frames,
 )
-from tests.test_cli import Served, serving
+from tests.peers.processes import Served, serving
 
 pytestmark = needs_chromium
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 from service.codec.tables import ALAW, ULAW, Law
 from tests.console.browsing import address, browsing, chromium, needs_chromium
-from tests.test_cli import serving
+from tests.peers.processes import serving
 
 pytestmark = needs_chromium
 

@@ -28,7 +28,6 @@ from tests.console.browsing import (
     drawn,
     faint,
     fills,
-    metrics,
     needs_chromium,
     reset,
     says,
@@ -37,9 +36,11 @@ from tests.console.browsing import (
     until,
     wait_for_frames,
 )
-from tests.test_cli import SPEECH, Served, serving
+from tests.peers.processes import ROOT, Served, serving
 
 pytestmark = needs_chromium
+
+SPEECH = ROOT / "tests" / "data" / "speech.wav"
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,7 @@ def test_each_source_is_sent_and_its_pictures_fill(page: Page, source: str) -> N
 def test_the_ratio_is_the_one_that_python_finds_in_the_same_samples(
     page: Page, served: Served, encoding: str, reply: str, tier: str
 ) -> None:
-    before = metrics(served)
+    before = served.metrics()
     choose(page, source="Speech", encoding=encoding, reply=reply, codec=tier)
     connect(page, frames=60)
     expect(page.locator("#codec")).to_have_text(tier)
@@ -143,7 +144,7 @@ def test_the_ratio_is_the_one_that_python_finds_in_the_same_samples(
     told = page.evaluate("({...document.querySelector('#readouts').dataset})")
     assert float(told["snr"]) == pytest.approx(ratio(int(told["frames"]), encoding, reply), abs=0.1)
     assert re.match(r"\d\d\.\d", page.locator("#snr").inner_text())
-    after = metrics(served)
+    after = served.metrics()
     direction, law = ("decode", encoding) if reply == "pcm16" else ("encode", reply)
     series = f'rt_audio_{direction}_seconds_count{{codec="{tier}",law="{law}"}}'
     assert after[series] - before[series] >= int(told["frames"])
@@ -173,12 +174,12 @@ def test_bit_exact_is_said_only_where_nothing_is_drawn_as_difference(page: Page)
 def test_frames_have_the_chosen_length_at_the_chosen_rate(
     page: Page, served: Served, source: str, rate: str, frame: str, size: int
 ) -> None:
-    before = metrics(served)
+    before = served.metrics()
     choose(page, source=source, rate=rate, frame=frame)
     assert f"{size:,} bytes a frame" in page.locator("#frame-size").inner_text()
     connect(page)
     disconnect(page)
-    after = metrics(served)
+    after = served.metrics()
     total, count = (
         after[series] - before[series]
         for series in (
@@ -290,7 +291,7 @@ def test_the_service_tab_moves(page: Page) -> None:
 def test_the_services_own_turnaround_is_beside_the_round_trip(page: Page, served: Served) -> None:
     connect(page)
     own = float(until(page, "parseFloat(document.querySelector('#own').textContent)"))
-    told = metrics(served)
+    told = served.metrics()
     name = "rt_audio_frame_turnaround_seconds"
     mean_ms = 1000 * told[f"{name}_sum"] / told[f"{name}_count"]
     assert mean_ms / 10 < own < mean_ms * 10  # of the last seconds, and of all

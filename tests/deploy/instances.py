@@ -1,22 +1,19 @@
 """HAProxy, and behind it instances of the service that can be replaced one by one."""
 
 import csv
-import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from tests.deploy.running import process, until
+from tests.peers.processes import Served, serving, until
 
 #: The TCP mode carries WebSockets as they are. A server that is marked down keeps its connections
 #: and gets no new one.
@@ -58,51 +55,30 @@ class Drain:
 class Instance:
     """Processes of the service, one after the other on one port; the stack ends them."""
 
-    def __init__(self, name: str, folder: Path, settings: dict[str, str], stack: ExitStack) -> None:
+    def __init__(self, name: str, settings: dict[str, str], stack: ExitStack) -> None:
         self.name = name
         self.port = 0
-        self._folder, self._settings, self._stack = folder, settings, stack
-        self._generation = 0
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def _log(self) -> Path:
-        return self._folder / f"{self.name}.{self._generation}.log"
+        self._settings, self._stack = settings, stack
+        self._served: Served | None = None
 
     def start(self) -> None:
-        """Start a process; call `wait_until_listening` next."""
-        self._generation += 1
-        serve = ("-m", "service", "serve", "--host", "127.0.0.1", "--port", self.port)
-        self._process = self._stack.enter_context(
-            process(self._log, sys.executable, *serve, **self._settings)
-        )
-
-    def wait_until_listening(self) -> None:
-        """Return once the process serves."""
-        [entry] = until(lambda: list(self._entries("listening")), f"{self.name} to listen")
-        self.port = entry["port"]
+        """Start a process that serves."""
+        self._served = self._stack.enter_context(serving(self.port, **self._settings))
+        self.port = self._served.port
 
     def drain(self) -> Drain:
         """Send SIGTERM, wait for the exit, and return its figures."""
-        assert self._process is not None
+        assert self._served is not None
         began = time.monotonic()
-        self._process.send_signal(signal.SIGTERM)
-        status = self._process.wait()
+        self._served.process.send_signal(signal.SIGTERM)
+        status = self._served.status()
         seconds = time.monotonic() - began
-        entries = list(self._entries("draining", "session_ended", after="draining"))
-        assert entries, f"{self.name} ended with {status} and did not drain"
-        draining, *ended = entries
-        outcomes = Counter(entry["outcome"] for entry in ended)
+        entries = self._served.entries
+        events = [entry["event"] for entry in entries]
+        assert "draining" in events, f"{self.name} ended with {status} and did not drain"
+        draining, *after = entries[events.index("draining") :]
+        outcomes = Counter(e["outcome"] for e in after if e["event"] == "session_ended")
         return Drain(self.name, seconds, status, draining["sessions"], dict(outcomes))
-
-    def _entries(self, *events: str, after: str = "") -> Iterator[dict[str, Any]]:
-        """Yield the log's entries about these events, from the first one about `after` on."""
-        begun = not after
-        for line in self._log.read_text().splitlines(keepends=True):
-            entry = json.loads(line) if line.endswith("}\n") else {"event": ""}
-            begun = begun or entry["event"] == after
-            if begun and entry["event"] in events:
-                yield entry
 
 
 class Balancer:

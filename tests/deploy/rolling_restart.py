@@ -106,18 +106,15 @@ def _median(values: list[float]) -> float:
 def replace_all(plan: Plan, streams: int) -> Outcome:
     """Replace both instances under the load of so many streams at a time."""
     settings = {
-        "RT_AUDIO_LOG_FORMAT": "json",
         "RT_AUDIO_MAX_SESSIONS": str(2 * streams),
         "RT_AUDIO_DRAIN_NOTICE_SECONDS": str(plan.notice),
         "RT_AUDIO_DRAIN_SECONDS": str(plan.drain),
     }
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        instances = [Instance(name, folder, settings, stack) for name in ("a", "b")]
+        instances = [Instance(name, settings, stack) for name in ("a", "b")]
         for instance in instances:
             instance.start()
-        for instance in instances:
-            instance.wait_until_listening()
         balancer = stack.enter_context(
             balancing(instances, folder, 4 * streams + 100, plan.interval_ms)
         )
@@ -131,7 +128,6 @@ def replace(instance: Instance, balancer: Balancer) -> Drain:
     """Drain an instance, start another in its place, and wait until it gets calls."""
     drain = instance.drain()
     instance.start()
-    instance.wait_until_listening()
     balancer.wait_until_up(instance)
     return drain
 

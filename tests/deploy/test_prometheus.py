@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import trio
 
-from tests.deploy.running import DEADLINE_SECONDS, Prometheus, Served, load, served, until
+from tests.deploy.prometheus import Prometheus, load
 from tests.deploy.shipped import metrics, needs_prometheus, queries, rules
+from tests.peers.processes import DEADLINE_SECONDS, Served, serving, until
 from tests.peers.reach import Service, upgrade_request
 
 pytestmark = needs_prometheus
@@ -26,14 +27,13 @@ ADDED_BY_PROMETHEUS = {"__name__", "instance", "job"}
 
 
 @pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Served]]:
-    """Return the service of each job; all start at once, which takes seconds anyway."""
-    folder = tmp_path_factory.mktemp("services")
+def services() -> Iterator[dict[str, Served]]:
+    """Return the service of each job."""
     with (
-        served(folder / "well") as well,
-        served(folder / "stuck", RT_AUDIO_SEND_TIMEOUT_SECONDS="0.1") as stuck,
-        served(folder / "draining", RT_AUDIO_DRAIN_SECONDS="600") as draining,
-        served(folder / "gone") as gone,
+        serving() as well,
+        serving(RT_AUDIO_SEND_TIMEOUT_SECONDS="0.1") as stuck,
+        serving(RT_AUDIO_DRAIN_SECONDS="600") as draining,
+        serving() as gone,
     ):
         yield {WELL: well, STUCK: stuck, DRAINING: draining, GONE: gone}
 
@@ -139,14 +139,14 @@ def test_a_drain_that_goes_on_fires_an_alert_and_its_sessions_do_not_scale(
     prometheus: Prometheus, services: dict[str, Served]
 ) -> None:
     service = services[DRAINING]
-    serving = f'rt_audio:sessions_active:serving{{job="{DRAINING}"}}'
+    active = f'rt_audio:sessions_active:serving{{job="{DRAINING}"}}'
     with closing(socket.create_connection(("127.0.0.1", service.port))) as call:
         call.sendall(upgrade_request("/ws/audio"))
-        until(lambda: prometheus.query(f"{serving} == 1"), "a call on the line")
+        until(lambda: prometheus.query(f"{active} == 1"), "a call on the line")
         service.process.send_signal(signal.SIGTERM)
         alert = prometheus.firing("RtAudioDrainTooLong", DRAINING)
         assert f"127.0.0.1:{service.port} has been" in alert["annotations"]["summary"]
-        hidden = f'rt_audio_sessions_active{{job="{DRAINING}"}} == 1 unless on (job) {serving}'
+        hidden = f'rt_audio_sessions_active{{job="{DRAINING}"}} == 1 unless on (job) {active}'
         until(lambda: prometheus.query(hidden), "the autoscaler to be told less")
 
 

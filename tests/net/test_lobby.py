@@ -1,13 +1,10 @@
 """Connections that are no calls: how many there may be, and whose place a newcomer takes."""
 
-import sys
-from pathlib import Path
-
 import trio
 
 from service.net.lobby import Lobby
-from tests.deploy.running import found, process
 from tests.peers.calling import calling
+from tests.peers.processes import serving
 from tests.peers.reach import Service, upgrade_request
 
 
@@ -82,12 +79,10 @@ async def test_idle_connections_by_the_hundred_cost_the_oldest_of_them_their_pla
         assert await caller.ask(b"live") == b"live"
 
 
-async def test_at_the_descriptor_limit_calls_and_probes_go_on(tmp_path: Path) -> None:
+async def test_at_the_descriptor_limit_calls_and_probes_go_on() -> None:
     """64 descriptors, 24 calls and 200 connections that only wait."""
-    log = tmp_path / "log"
-    serve = f"exec {sys.executable} -m service serve --host 127.0.0.1 --port 0"
-    with process(log, "sh", "-c", f"ulimit -n 64; {serve}", RT_AUDIO_LOG_FORMAT="json"):
-        service = Service(int(found(log, r'"port": (\d+)')))
+    with serving(within=("sh", "-c", 'ulimit -n 64; exec "$@"', "sh")) as served:
+        service = Service(served.port)
         calls = [await service.call() for _ in range(24)]
         refused = await service.connect()
         await refused.send_all(upgrade_request("/ws/audio"))
@@ -102,6 +97,6 @@ async def test_at_the_descriptor_limit_calls_and_probes_go_on(tmp_path: Path) ->
             for call in calls:
                 assert await call.ask(b"live") == b"live"
         await service.hang_up()
-    lines = log.read_text()
-    assert "few_descriptors" in lines
-    assert lines.count("cannot_accept") <= 1
+    events = [entry["event"] for entry in served.entries]
+    assert "few_descriptors" in events
+    assert events.count("cannot_accept") <= 1

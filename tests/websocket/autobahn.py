@@ -21,8 +21,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.deploy.running import served
-from tests.deploy.shipped import ROOT
+from tests.peers.processes import ROOT, serving
 
 GROUPS = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"]
 BAD = {"FAILED", "WRONG CODE", "UNCLEAN"}
@@ -78,12 +77,12 @@ def prepare(cache: Path) -> tuple[list[str], dict[str, str]]:
 @contextmanager
 def running_service(log: Path) -> Iterator[str]:
     """Start the service with its echo endpoint on a free port and yield the endpoint's URL."""
-    settings = {
-        "RT_AUDIO_CONFORMANCE_ECHO": "true",
-        "RT_AUDIO_MAX_FRAME_BYTES": str(17 * 2**20),  # group 9 sends 16 MiB messages
-    }
-    with served(log, **settings) as service:
-        yield f"ws://127.0.0.1:{service.port}/ws/echo"
+    with serving(
+        RT_AUDIO_CONFORMANCE_ECHO="true",
+        RT_AUDIO_MAX_FRAME_BYTES=str(17 * 2**20),  # group 9 sends messages of 16 MiB
+    ) as served:
+        yield f"ws://127.0.0.1:{served.port}/ws/echo"
+    log.write_text("".join(served.log))
 
 
 def summarize(results: dict[str, dict[str, Any]]) -> int:

@@ -1,18 +1,13 @@
-"""The service and Prometheus as processes, and a load from our own client."""
+"""Prometheus as a process, and a load from our own client."""
 
 import json
 import re
-import subprocess
-import sys
-import time
 import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from os import environ
 from pathlib import Path
 from threading import Thread
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import trio
@@ -20,12 +15,10 @@ import yaml
 
 from service.client.dial import Address, connection
 from service.client.stream import RoundTrips
-from tests.deploy.shipped import PROMETHEUS, ROOT, SERVER
+from tests.deploy.shipped import PROMETHEUS, SERVER
+from tests.peers import processes
+from tests.peers.processes import until
 
-T = TypeVar("T")
-
-#: For whatever has to happen; a noisy machine may take a while.
-DEADLINE_SECONDS = 60
 #: What the load asks for, so that every codec, direction and encoding has frames.
 CALLS = (
     "codec=audioop",
@@ -33,59 +26,6 @@ CALLS = (
     "codec=pure_python&encoding=alaw&reply=pcm16",
     "codec=numpy&encoding=ulaw&reply=alaw",
 )
-
-_http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def until(condition: Callable[[], T], what: str) -> T:
-    """Return what the condition returns once that is true; fail when it takes too long."""
-    give_up = time.monotonic() + DEADLINE_SECONDS
-    while not (result := condition()):
-        assert time.monotonic() < give_up, f"waited {DEADLINE_SECONDS} s in vain for {what}"
-        time.sleep(0.05)
-    return result
-
-
-@contextmanager
-def process(log: Path, *command: object, **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Have a process for the block; both its outputs go into a file."""
-    kept = {name: value for name, value in environ.items() if not name.startswith("RT_AUDIO_")}
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            list(map(str, command)), cwd=ROOT, env=kept | variables, stdout=output, stderr=output
-        ) as running,
-    ):
-        try:
-            yield running
-        finally:
-            running.kill()
-
-
-def found(log: Path, pattern: str) -> str:
-    """Return what a group of the pattern matches in a log, once it is there."""
-    matches = until(lambda: re.findall(pattern, log.read_text()), f"{pattern} in {log.name}")
-    return str(matches[0])
-
-
-class Served(NamedTuple):
-    """A `serve` process, and its log."""
-
-    process: "subprocess.Popen[bytes]"
-    log: Path
-
-    @property
-    def port(self) -> int:
-        """Its port, once it listens."""
-        return int(found(self.log, r'"port": (\d+)'))
-
-
-@contextmanager
-def served(log: Path, **variables: str) -> Iterator[Served]:
-    """Have a `serve` process for the block; it is not waited for."""
-    command = (sys.executable, "-m", "service", "serve", "--host", "127.0.0.1", "--port", "0")
-    with process(log, *command, RT_AUDIO_LOG_FORMAT="json", **variables) as running:
-        yield Served(running, log)
 
 
 class Prometheus:
@@ -109,18 +49,16 @@ class Prometheus:
             f"--storage.tsdb.path={folder / 'data'}",
             "--web.listen-address=127.0.0.1:0",
         )
-        log = folder / "prometheus.log"
-        with process(log, *command, GOMAXPROCS="1"):
-            address = found(log, r'msg="Listening on" address=(\S+)')
-            found(log, "Server is ready")
+        with processes.running(*command, GOMAXPROCS="1") as server:
+            address = server.found(r'msg="Listening on" address=(\S+)')
+            server.found("(Server is ready)")
             yield cls(f"http://{address}")
 
     def get(self, path: str, **parameters: str) -> Any:
         """Return the data of an answer of the HTTP API."""
         url = f"{self._url}/api/v1/{path}?{urlencode(parameters)}"
         try:
-            with _http.open(url, timeout=DEADLINE_SECONDS) as answer:
-                return json.load(answer)["data"]
+            return json.loads(processes.get(url))["data"]
         except urllib.error.HTTPError as error:
             with error:
                 raise AssertionError(f"{url}: {error.read().decode()}") from None
