@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
 import structlog
 import trio
@@ -13,6 +14,27 @@ from trio.testing import memory_stream_pair
 from service import logs
 from service.client import dial
 from tests.peers.services import Service, Use
+
+#: A busy machine must fail no test: a deadline for each example would be a measurement of time.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
+
+
+def log_in_short() -> None:
+    """Have structlog print JSON from `info` on; its default draws tracebacks, a second for each."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=structlog.PrintLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+log_in_short()
 
 
 @pytest.hookimpl(tryfirst=True)  # before any fixture starts what is not there
@@ -56,4 +78,4 @@ def set_up_logs() -> Iterator[Callable[[str, str], None]]:
     yield set_up
     root.handlers[:], root.level, logging.raiseExceptions = before, level, raising
     logging.getLogger("service").setLevel(logging.NOTSET)
-    structlog.reset_defaults()
+    log_in_short()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codec import (
@@ -25,7 +25,6 @@ ALL_CODES = bytes(range(256))
 
 
 @pytest.mark.parametrize(("compress", "law"), [(pcm16_to_mulaw, "ulaw"), (pcm16_to_alaw, "alaw")])
-@settings(deadline=None)
 @given(samples=st.lists(st.integers(-32768, 32767)))
 def test_samples_compress_as_a_codec_encodes_them(
     compress: Compress, law: str, samples: list[int]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codec import LAWS, ORDER, Codec, available, tier
@@ -92,21 +92,18 @@ def test_long_audio_is_the_sum_of_its_samples(codec: Codec) -> None:
 
 
 @every_law
-@settings(deadline=None)
 @given(g711=st.binary(max_size=700))
 def test_every_tier_decodes_the_same_samples(law: str, g711: bytes) -> None:
     assert len({tier(name, law).decode(g711) for name in ORDER}) == 1
 
 
 @every_law
-@settings(deadline=None)
 @given(pcm=pcm16)
 def test_every_tier_encodes_the_same_codes_but_for_audioops_mulaw(law: str, pcm: bytes) -> None:
     alike = ORDER if law == "alaw" else ("numpy", "pure_python")
     assert len({tier(name, law).encode(pcm) for name in alike}) == 1
 
 
-@settings(deadline=None)
 @given(pcm=pcm16)
 def test_audioops_mulaw_is_never_more_than_one_step_away(pcm: bytes) -> None:
     theirs, ours = tier("audioop", "ulaw").encode(pcm), tier("numpy", "ulaw").encode(pcm)

@@ -31,12 +31,13 @@ async def test_a_connection_is_kept_alive_and_closed_when_idle(
     monkeypatch.setattr("hypercorn.config.Config.keep_alive_timeout", 0.3)
     async with serving() as service:
         stream = await service.connect()
-        for _ in range(2):
-            await stream.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-            await read_head(stream)
-            assert await stream.receive_some() == b'{"status":"ok"}\n'
+        # Both requests at once: a pause of a busy machine between them could be taken for idleness.
+        await stream.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        answers = b""
         with trio.fail_after(5):
-            assert await stream.receive_some() == b""
+            while data := await stream.receive_some():
+                answers += data
+    assert answers.count(b'{"status":"ok"}\n') == 2
 
 
 async def test_compression_is_declined() -> None:
@@ -109,7 +110,7 @@ async def test_any_bytes_at_or_after_the_upgrade_never_kill_the_server() -> None
             )
         )
 
-        @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=60, suppress_health_check=list(HealthCheck))
         @given(st.booleans(), st.binary(max_size=200) | mutated)
         def collect(upgraded: bool, noise: bytes) -> None:
             examples.append((upgraded, noise))
