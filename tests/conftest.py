@@ -12,7 +12,6 @@ import trio
 from trio.testing import memory_stream_pair
 
 from service import logs
-from service.client import dial
 from tests.peers.services import Service, Use
 
 #: A busy machine must fail no test: a deadline for each example would be a measurement of time.
@@ -52,12 +51,12 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     """Have every connection of any later `trio.run` end at this service, in memory."""
 
     def install(service: Service) -> None:
-        async def reach(address: dial.Address) -> trio.abc.Stream:
+        async def reach(host: str, port: int) -> trio.abc.Stream:
             ours, theirs = memory_stream_pair()
             trio.lowlevel.spawn_system_task(service, theirs)
             return ours
 
-        monkeypatch.setattr(dial, "_dial", reach)
+        monkeypatch.setattr(trio, "open_tcp_stream", reach)
 
     return install
 

@@ -1,10 +1,14 @@
 """A session's parameters and statistics, without any link."""
 
+import random
+from collections.abc import Generator
+
 import pytest
 
 from service import codec
 from service.calls.session import Session
 from service.calls.terms import BadParameter, Terms
+from service.conversation import Message, Work
 from service.ending import Ending
 from service.tally import Tally
 
@@ -78,6 +82,29 @@ def test_frames_and_seconds_of_audio_are_counted(tally: Tally) -> None:
     assert tally.audio_seconds == pytest.approx({"inbound": 0.03, "outbound": 0.03})
     assert tally.frame_bytes["ulaw"].sum == 480
     assert tally.turnaround_seconds.sum == pytest.approx(0.002)
+
+
+def whole(reply: Message | Ending | Work) -> Message:
+    """Return a reply; do the work first that it may need."""
+    while not isinstance(reply, bytes):
+        assert isinstance(reply, Generator)
+        try:
+            next(reply)
+        except StopIteration as done:
+            reply = done.value
+    return reply
+
+
+@pytest.mark.parametrize("length", [256, 300_000])
+@pytest.mark.parametrize(("encoding", "reply"), [("pcm16", "ulaw"), ("alaw", "pcm16"),
+                                                 ("ulaw", "alaw")])  # fmt: skip
+def test_every_tier_transcodes(tally: Tally, encoding: str, reply: str, length: int) -> None:
+    frame = random.Random(711).randbytes(length)
+    for tier in codec.available():
+        pcm = frame if encoding == "pcm16" else codec.tier(tier, encoding).decode(frame)
+        expected = pcm if reply == "pcm16" else codec.tier(tier, reply).encode(pcm)
+        call = Session(parse(encoding=encoding, reply=reply, codec=tier), tally, length)
+        assert whole(call.receive(frame)) == expected, tier
 
 
 @pytest.mark.parametrize("tier", codec.available())

@@ -453,20 +453,27 @@ async def test_the_sender_leaves_it_to_the_receiver_to_say_that_it_is_over(
     assert (trips.all_sent, trips.replies) == (False, 1)
 
 
+class Mute(trio.abc.SendStream):
+    """Sends nothing."""
+
+    async def send_all(self, data: object) -> None: ...
+
+    async def wait_send_all_might_not_block(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
 async def test_a_service_that_ignores_the_close_is_left_behind(
-    use: Use, autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+    use: Use, autojump_clock: Clock
 ) -> None:
     async def stuck(stream: trio.StapledStream[Any, Any]) -> None:
         async def talk(ws: WebSocketConnection) -> None:
             for _ in range(50):
                 await ws.send_message(await ws.get_message())
-            monkeypatch.setattr(ws, "_send", unsent)
+            stream.send_stream = Mute()
             await trio.sleep(60)
 
         await talking(talk)(stream)
-
-    async def unsent(event: object) -> None:
-        pass
 
     use(stuck)
     began = trio.current_time()

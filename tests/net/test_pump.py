@@ -46,12 +46,12 @@ async def sends_a_broken_frame(call: StreamCaller) -> None:
     assert (await call.hung_up())[0] == 1002
 
 
-async def test_500_calls_of_which_many_misbehave() -> None:
+async def test_100_calls_of_which_many_misbehave() -> None:
     async with serving(send_timeout_seconds=1) as service:
         await service.get("/metrics")
         descriptors = len(os.listdir("/proc/self/fd"))
         async with trio.open_nursery() as nursery:
-            for number in range(500):
+            for number in range(100):
                 call = await service.call("codec=numpy")
                 match number % 10:
                     case 0:
@@ -64,10 +64,10 @@ async def test_500_calls_of_which_many_misbehave() -> None:
                         nursery.start_soon(echoes, call, 10)
         await service.metric_becomes("rt_audio_sessions_active", 0)
         for outcome, count in {
-            "stuck": 50,
-            "aborted": 50,
-            "rejected": 50,
-            "completed": 350,
+            "stuck": 10,
+            "aborted": 10,
+            "rejected": 10,
+            "completed": 70,
         }.items():
             assert await service.metric(f'rt_audio_sessions_total{{outcome="{outcome}"}}') == count
         gc.collect()
@@ -75,9 +75,9 @@ async def test_500_calls_of_which_many_misbehave() -> None:
         assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
-async def test_a_drain_tells_each_of_500_live_calls_1001() -> None:
+async def test_a_drain_tells_each_of_200_live_calls_1001() -> None:
     async with serving(drain_seconds=0.2) as service:
-        calls = [await service.call() for _ in range(500)]
+        calls = [await service.call() for _ in range(200)]
         for call in calls:
             await call.send(FRAME)
         told = []
@@ -90,7 +90,7 @@ async def test_a_drain_tells_each_of_500_live_calls_1001() -> None:
             for call in calls:
                 nursery.start_soon(listen, call)
             terminate()
-        assert told == [1001] * 500
+        assert told == [1001] * 200
         with trio.fail_after(5):
             await service.stopped.wait()
         assert service.in_full is True
