@@ -14,7 +14,6 @@ import trio
 
 from service.config import ConfigurationError, Settings
 from service.server import serve
-from tests.peers.callers import StreamCaller
 from tests.peers.reach import upgrade_request
 from tests.peers.serving import Started, serving, terminate
 
@@ -169,19 +168,10 @@ async def test_200_connections_that_vanish_leave_nothing_behind() -> None:
         calls = [await service.call() for _ in range(200)]
         assert await service.metric("rt_audio_sessions_active") == 200
         for number, call in enumerate(calls):
-            if number % 2:
-                reset(call)
-            await call.vanish()
+            await (call.reset() if number % 2 else call.vanish())
         await service.metric_becomes("rt_audio_sessions_active", 0)
         assert await service.metric('rt_audio_sessions_total{outcome="aborted"}') == 200
         assert len(os.listdir("/proc/self/fd")) <= descriptors + 2
-
-
-def reset(call: StreamCaller) -> None:
-    """Have the connection end with a reset instead of a FIN."""
-    assert isinstance(call.stream, trio.SocketStream)
-    linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
-    call.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
 async def test_a_half_close_ends_its_own_call() -> None:

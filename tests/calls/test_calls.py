@@ -159,6 +159,14 @@ async def test_a_peer_that_vanishes_ends_its_own_call_as_aborted(kind: str) -> N
         await ends_as("aborted", house)
 
 
+# An ASGI server tells a loss only to an app that reads, and this app writes first.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "asgi"])
+async def test_a_peer_that_vanishes_before_the_greeting_is_aborted_too(kind: str) -> None:
+    async with calling(kind, "events=json") as (caller, house):
+        await caller.vanish()
+        await ends_as("aborted", house)
+
+
 @every_link
 async def test_the_peers_own_close_completes_the_call_and_its_code_is_counted(kind: str) -> None:
     async with calling(kind) as (caller, house):

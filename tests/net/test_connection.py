@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import resource
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -296,6 +297,21 @@ async def test_a_request_whose_body_never_comes_ends(monkeypatch: pytest.MonkeyP
             while data := await stream.receive_some():
                 answer += data
         assert answer.startswith(b"HTTP/1.1 405 ")
+
+
+async def test_connections_beyond_those_of_one_wake_up_are_accepted_on_the_next() -> None:
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    taken: list[socket.socket] = []
+    async with trio.open_nursery() as nursery:
+        clients = [await trio.open_tcp_stream(*listener.socket.getsockname()) for _ in range(10)]
+        nursery.start_soon(accept, listener, Lobby(100), taken.append)
+        with trio.fail_after(5):
+            while len(taken) < len(clients):
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    for client, accepted in zip(clients, taken, strict=True):
+        accepted.close()
+        await client.aclose()
 
 
 async def test_a_broken_listener_ends_the_service_instead_of_spinning() -> None:

@@ -1,6 +1,7 @@
 """The client's end of a call: over memory, ASGI events or any stream, all with the same methods."""
 
 import socket
+import struct
 from abc import ABC, abstractmethod
 from collections import deque
 from contextlib import suppress
@@ -101,6 +102,7 @@ class MemoryCaller(Caller):
 
     async def vanish(self) -> None:
         self._link.to_service.close()
+        self._link.from_service.close()
 
 
 class AsgiCaller(Caller):
@@ -194,6 +196,12 @@ class StreamCaller(Caller):
 
     async def vanish(self) -> None:
         await trio.aclose_forcefully(self.stream)
+
+    async def reset(self) -> None:
+        """Vanish with a reset instead of a FIN."""
+        assert isinstance(self.stream, trio.SocketStream)
+        self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await self.vanish()
 
 
 async def tcp_pair() -> tuple[socket.socket, trio.SocketStream]:
