@@ -32,7 +32,7 @@ class Call:
         self._terms, self._tally, self._limits = terms, tally, limits
         greeting = self._started() if terms.events else None
         self._session = Session(terms, tally, limits.message_bytes, greeting)
-        # The pump's task traces frames; it does not know this task's context, so lines say all.
+        # The pump's task logs frames without this task's context, so each line names the session.
         self._about = {
             "session": self.id,
             "peer": peer,

@@ -36,7 +36,7 @@ def _converted(frame: bytes, conversions: tuple[Conversion, ...]) -> bytes:
         began = perf_counter()
         frame = convert(frame)
         took = perf_counter() - began
-        # As Histogram.add, without the call: each costs 0.1 us here and in `replied`.
+        # Histogram.add inlined, here and in `replied`: the call costs 0.1 us.
         seconds.counts[bisect_left(seconds.bounds, took)] += 1
         seconds.sum += took
     return frame

@@ -39,7 +39,7 @@ _log = logs.get(__name__)
 
 #: How long a TLS client may take over its handshake, in seconds.
 _TLS_HANDSHAKE_SECONDS = 10
-#: How long a client may take over a plain request, from its head to the next one, in seconds.
+#: How long a plain request may take, from its start to the end of its answer, in seconds.
 _REQUEST_SECONDS = 60
 
 
@@ -109,7 +109,7 @@ class Connection:
             self._writing.cancel()
 
     def retire(self) -> None:
-        """Close if idle; otherwise the request under way is the last, and its answer in a hurry."""
+        """Close if idle; otherwise this request is the last, and each write has CLOSE_SECONDS."""
         if self._state is State.IDLE:
             self._wait_until(-inf)
         self._state = State.RETIRED

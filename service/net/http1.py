@@ -73,7 +73,7 @@ class Http1:
         await self._protocol.handle(Closed())
 
     async def finish(self) -> None:
-        """Wait for the requests under way; call it where an exception is on its way, too."""
+        """Wait for the requests under way; in a `finally`, it takes the current exception along."""
         if self._requests is not None:
             await self._requests.__aexit__(*sys.exc_info())
 

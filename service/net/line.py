@@ -1,10 +1,10 @@
 """One conversation over a non-blocking socket: read, answer, write, and go on later.
 
-A line is in one of three states, which are what the pump's epoll waits for:
+A line is in one of three states. Each says which event the epoll reports for the line:
 
 READING   for the next bytes of the peer
 WRITING   for room in the socket; until then nothing is read
-WAITING   for the line's next turn in the pump's backlog: it read much, or is not done answering
+WAITING   for its turn in the pump's backlog: it has read GREEDY_BYTES, or has messages to answer
 """
 
 import select
@@ -22,13 +22,13 @@ from service.websocket.wire import frame
 
 READING, WRITING, WAITING = select.EPOLLIN, select.EPOLLOUT, 0
 
-#: A caller of whom so many bytes wait is greedy: its next read waits for a turn in the backlog.
+#: A read of this size marks a caller as greedy: its next read waits for a turn in the backlog.
 #: It is also the size of a full TLS record, the most that one read gives there.
 GREEDY_BYTES = 16384
 #: What a socket raises, plain or with TLS, where a blocking one would wait.
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
-#: Sole messages that were read, for `answer`.
+#: Messages that were the only content of a read, for `answer`.
 Inbox = list[tuple["Line", Message]]
 #: Messages and the frames of their replies, for `write` and `count`.
 Outbox = list[tuple["Line", Message, bytes]]
@@ -50,7 +50,7 @@ class Line:
 
     def __init__(self, transport: socket.socket, talk: Talk) -> None:
         self._talk = talk
-        # Bound methods kept here instead cost 2 % of a frame more: CPython calls them slower.
+        # Objects, not bound methods: stored bound methods made a frame 2 % slower.
         self._conversation, self._wire, self._socket = talk.conversation, talk.wire, transport
         self._state = READING
         self._heard = 0  # sole messages that `_talk` does not know of yet

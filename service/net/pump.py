@@ -10,7 +10,7 @@ No connection can hold up another:
 
 - A round serves every socket that is ready once before epoll is asked again. (Epoll alone is not
   fair: it names the same sockets first each time.)
-- A connection that has more waits in the backlog (`line`). The backlog has BACKLOG_SECONDS after
+- A connection with more input waits in the backlog (`line`). The backlog has BACKLOG_SECONDS after
   each round, and goes round too. So a flood slows down other floods, not the calls in real time.
 - One visit to a connection does a bounded amount of work (`talk`).
 - A turn takes TURN_SECONDS, or a round and the backlog's time. Then other tasks run: newcomers,
@@ -57,7 +57,7 @@ class Pump:
         self._round: Iterator[tuple[int, int]] = iter(())  # the ready sockets not served yet
         self._backlog: deque[Line] = deque()
         self._leaving = trio.Semaphore(ENDINGS_AT_ONCE)
-        self._buffer = bytearray(READ_BYTES)  # the last read
+        self._buffer = bytearray(READ_BYTES)  # scratch space for one read, shared by all lines
         self._inbox: Inbox = []
         self._outbox: Outbox = []
 

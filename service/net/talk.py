@@ -1,6 +1,6 @@
 """The rule book of a conversation on a wire, without I/O and without a clock of its own.
 
-Every link obeys it. The rules:
+StreamLink and the pump obey it. (An ASGI link carries messages, not bytes.) The rules:
 
 - Replies go out in the order of their messages. Pongs go ahead of replies, the answer to a close
   behind them.
@@ -27,9 +27,10 @@ GATHER_BYTES = 16384
 class Talk:
     """One conversation: bytes in, bytes out, and the ending once it is over.
 
-    The carrier writes all bytes that a method returns, in order, and then calls `written`. While
-    some of them cannot be written it calls `stalled` once, and nothing but `due`. `read_at` and
-    `at` are seconds of a clock that measures; `now` is seconds of the clock that deadlines use.
+    The carrier writes all bytes that a method returns, in order, and then calls `written`. If some
+    bytes cannot be written, it calls `stalled` once. Until all are written it calls only `due`.
+    `read_at` and `at` are seconds of a clock that measures; `now` is seconds of the clock that
+    deadlines use.
     """
 
     __slots__ = (
@@ -46,8 +47,8 @@ class Talk:
         self.heard = self.other_reads = 0  # messages, and calls of `take`, since the last `due`
         self._limits = limits
         self._messages: deque[Message] = deque()  # read, not answered yet
-        self._work: Work | None = None  # the long reply in the making,
-        self._subject: Message = b""  # and its message
+        self._work: Work | None = None  # the unfinished long reply,
+        self._subject: Message = b""  # and the message that it answers
         self._answered: list[Message] = []  # answered, their replies not written yet
         self._idle_since = self._silent_since = now
         self._stalled_since: float | None = None
@@ -110,7 +111,7 @@ class Talk:
         return owed
 
     def written(self, at: float) -> None:
-        """Take note that all bytes so far are written."""
+        """Count all replies so far: every byte is written."""
         self._stalled_since = None
         if self._answered:
             seconds = at - self.read_at
@@ -119,11 +120,11 @@ class Talk:
             self._answered.clear()
 
     def hold_back(self, message: Message) -> None:
-        """Count the reply to a message, that the carrier itself framed, once it is written."""
+        """Remember a message whose reply the carrier framed itself; `written` counts it."""
         self._answered.append(message)
 
     def stalled(self, now: float) -> None:
-        """Take note that bytes wait to be written."""
+        """Start the send deadline: bytes wait to be written."""
         self._stalled_since = now
 
     def due(self, now: float) -> bytes:

@@ -9,7 +9,7 @@ from service.calls.roster import Place, Roster
 from service.tally import Refusal
 from service.web.access import Access
 
-#: When a refused caller may try again, in seconds: a full or leaving pod is not full for long.
+#: When a refused caller may try again, in seconds: sessions end, and balancers look elsewhere.
 RETRY_AFTER_SECONDS = 1
 
 

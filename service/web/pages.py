@@ -78,7 +78,7 @@ def console(settings: Settings, roster: Roster, access: Access) -> Blueprint:
             refusal=refusal,
             # An upgrade's 503 has it as a header, which a browser keeps from its page too.
             retry_after=admission.RETRY_AFTER_SECONDS
-            if refusal in ("at_capacity", "draining")
+            if refusal in (Refusal.AT_CAPACITY, Refusal.DRAINING)
             else None,
         )
         response.headers["Cache-Control"] = "no-store"

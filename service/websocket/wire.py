@@ -76,7 +76,7 @@ class Wire:
         self._broken = False
         self._data: bytes | bytearray = b""  # what was read and has not become a message yet,
         self._start = 0  # from here on
-        self._needed = 0  # the bytes of it that the next look needs
+        self._needed = 0  # `messages` has nothing to do until so many bytes are there
         self._message: bytearray | None = None  # the fragments so far of a message
         self._text = False
         self._replies = b""
