@@ -17,7 +17,7 @@ import trio
 #: The most that one read gives, in bytes: 200 frames of 20 ms.
 READ_BYTES = 65536
 #: The kernel keeps at most so many bytes that it has not sent yet, so that a deadline notices a
-#: slow peer early; it is Trio's number.
+#: slow peer early. It is Trio's number, for plain sockets.
 _NOT_SENT_BYTES = 16384
 
 Result = TypeVar("Result")
@@ -36,7 +36,7 @@ class Stream(trio.abc.Stream):
         transport.setblocking(False)
         with suppress(OSError):  # the peer may be gone already
             transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            if tls is None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
                 transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_BYTES)
 
     async def do_handshake(self) -> None:
