@@ -17,6 +17,7 @@ import trio
 
 from service.conversation import Message
 from service.ending import ABORTED, STUCK, Ending
+from service.net.stream import NOT_NOW
 from service.net.talk import Talk
 from service.websocket.wire import frame
 
@@ -25,8 +26,6 @@ READING, WRITING, WAITING = select.EPOLLIN, select.EPOLLOUT, 0
 #: A read of this size marks a caller as greedy: its next read waits for a turn in the backlog.
 #: It is also the size of a full TLS record, the most that one read gives there.
 GREEDY_BYTES = 16384
-#: What a socket raises, plain or with TLS, where a blocking one would wait.
-NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 #: Messages that were the only content of a read, for `answer`.
 Inbox = list[tuple["Line", Message]]

@@ -20,6 +20,9 @@ READ_BYTES = 65536
 #: slow peer early. It is Trio's number, for plain sockets.
 _NOT_SENT_BYTES = 16384
 
+#: What a socket raises, plain or with TLS, where a blocking one would wait.
+NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
 Result = TypeVar("Result")
 
 
@@ -64,7 +67,7 @@ class Stream(trio.abc.Stream):
         """Write what the socket takes without waiting; return how many bytes, maybe none."""
         try:
             return self.transport.send(data) if data else 0
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except NOT_NOW:
             return 0
         except OSError as error:
             raise trio.BrokenResourceError from error

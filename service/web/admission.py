@@ -48,12 +48,7 @@ def place(roster: Roster) -> Place:
     """Return a place on the line; raise Refused if there is none."""
     found = roster.admit()
     if isinstance(found, Refusal):
-        raise no_room(found)
+        raise Refused(
+            503, found, "no further session is taken now", Retry_After=str(RETRY_AFTER_SECONDS)
+        )
     return found
-
-
-def no_room(reason: Refusal) -> Refused:
-    """Return the refusal of a service that is full or is going away."""
-    return Refused(
-        503, reason, "no further session is taken now", Retry_After=str(RETRY_AFTER_SECONDS)
-    )
