@@ -53,8 +53,8 @@ HOMES = {
 }
 #: What cannot do I/O must not even be able to ask for it.
 WITHOUT_IO = (
-    "websocket", "audio", "bearer", "codec", "ending", "tally", "conversation", "calls.terms",
-    "calls.session", "net.talk",
+    "websocket", "audio", "bearer", "codec", "ending", "tally", "conversation", "calls.caller",
+    "calls.terms", "calls.session", "net.talk",
 )  # fmt: skip
 FILES = {
     ".".join(path.relative_to(SERVICE).with_suffix("").parts).removesuffix(".__init__"): path

@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from service import logs
+from service.calls.caller import Caller
 from service.calls.session import Session
 from service.calls.terms import Terms
 from service.conversation import CLOSE_SECONDS, Conversation, Limits, Link, Message
@@ -27,7 +28,7 @@ class Call:
     `id`, 48 random bits, is the call's name in the logs.
     """
 
-    def __init__(self, terms: Terms, peer: str, tally: Tally, limits: Limits) -> None:
+    def __init__(self, terms: Terms, caller: Caller, tally: Tally, limits: Limits) -> None:
         self.id = secrets.token_hex(6)
         self._terms, self._tally, self._limits = terms, tally, limits
         greeting = self._started() if terms.events else None
@@ -35,7 +36,7 @@ class Call:
         # The pump's task logs frames without this task's context, so each line names the session.
         self._about = {
             "session": self.id,
-            "peer": peer,
+            **caller.known(),
             "codec": terms.codec,
             "encoding": terms.encoding,
             "reply": terms.reply,

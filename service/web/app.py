@@ -22,7 +22,7 @@ from service.web.access import Access
 from service.web.admission import Refused
 from service.web.metrics import Metrics
 from service.web.pages import console
-from service.web.upgrade import App, accept, peer_of
+from service.web.upgrade import App, accept, caller_of
 
 _log = logs.get(__name__)
 
@@ -106,7 +106,7 @@ class _Upgrades:
         self._check(upgrade, query)
         terms = Terms.parse(query, self._settings.codec_order)
         with admission.place(self._roster) as scope:
-            call = Call(terms, peer_of(upgrade), self._tally, self._limits)
+            call = Call(terms, caller_of(upgrade), self._tally, self._limits)
             headers = {"RT-Audio-Codec": terms.codec, "RT-Audio-Session": call.id}
             slips = unknown_parameters(query)
             if slips:
@@ -175,7 +175,7 @@ class _Upgrades:
                 "upgrade_refused",
                 reason=reason.value,
                 message=plain(message),
-                peer=peer_of(websocket),
+                **caller_of(websocket).known(),
                 left_out=left_out,
             )
 

@@ -14,6 +14,7 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from service.calls.caller import Caller
 from service.conversation import Link
 from service.net.connection import Connection
 from service.net.links import AsgiLink, AsgiReceive, AsgiSend
@@ -78,10 +79,10 @@ class WebsocketConnection(TrioASGIWebsocketConnection):
 _NO_CHANNEL = trio.open_memory_channel[Any](0)[1]
 
 
-def peer_of(upgrade: Websocket) -> str:
-    """Return the peer's address and port, for the logs."""
+def caller_of(upgrade: Websocket) -> Caller:
+    """Return who asks for the upgrade."""
     client = upgrade.scope.get("client")
-    return "unknown" if client is None else f"{client[0]}:{client[1]}"
+    return Caller("unknown" if client is None else f"{client[0]}:{client[1]}")
 
 
 async def accept(upgrade: Websocket, headers: dict[str, str]) -> Link:

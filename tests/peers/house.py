@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl
 
 from service import codec
 from service.calls.call import Call
+from service.calls.caller import Caller
 from service.calls.roster import Place, Roster
 from service.calls.terms import Terms
 from service.config import Settings
@@ -56,7 +57,7 @@ async def run_call(house: House, link: Link, query: str = "") -> None:
     terms = Terms.parse(dict(parse_qsl(query)), settings.codec_order)
     limits = limits_of(settings)
     with house.place() as scope:
-        await Call(terms, "test", house.tally, limits).run(link, scope)
+        await Call(terms, Caller("test"), house.tally, limits).run(link, scope)
 
 
 async def run_asgi(
