@@ -25,6 +25,8 @@ def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
         raise _wrong(_KEY, key_file, "is encrypted; the service takes a key without a passphrase")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.set_alpn_protocols(["http/1.1"])
+    # Under TLS 1.2 a peer could demand signatures without end (RFC 5246, 7.4.1.1).
+    context.options |= ssl.OP_NO_RENEGOTIATION
     try:
         context.load_cert_chain(cert_file, key_file)
     except ssl.SSLError as error:

@@ -133,14 +133,14 @@ class Connection:
         if self._shared.tls is not None:
             with trio.move_on_after(_TLS_HANDSHAKE_SECONDS) as self._reading:
                 try:
-                    await self._stream.do_handshake()
+                    await self._stream.do_handshake(self._shared.turnstile)
                 except trio.BrokenResourceError:
                     return
             if self._reading.cancelled_caught:
                 return
-        transport = self._stream.transport
+        ours = self._stream.socket
         try:
-            ends = transport.getpeername()[:2], transport.getsockname()[:2]
+            ends = ours.getpeername()[:2], ours.getsockname()[:2]
         except OSError:  # the peer is gone already
             return
         try:

@@ -8,7 +8,6 @@ WAITING   for its turn in the pump's backlog: it has read GREEDY_BYTES, or has m
 """
 
 import select
-import socket
 import ssl
 from collections import deque
 from time import perf_counter
@@ -17,8 +16,9 @@ import trio
 
 from service.conversation import Message
 from service.ending import ABORTED, STUCK, Ending
-from service.net.stream import NOT_NOW
+from service.net.stream import NOT_NOW, Transport
 from service.net.talk import Talk
+from service.net.tls import Tls
 from service.websocket.wire import frame
 
 READING, WRITING, WAITING = select.EPOLLIN, select.EPOLLOUT, 0
@@ -47,7 +47,7 @@ class Line:
     _epoll: select.epoll
     _backlog: "deque[Line]"
 
-    def __init__(self, transport: socket.socket, talk: Talk) -> None:
+    def __init__(self, transport: Transport, talk: Talk) -> None:
         self._talk = talk
         # Objects, not bound methods: stored bound methods made a frame 2 % slower.
         self._conversation, self._wire, self._socket = talk.conversation, talk.wire, transport
@@ -161,7 +161,7 @@ class Line:
                 self._wait_for_room()
                 return
             except NOT_NOW:
-                self._watch(READING)
+                self._settle(0)
                 return
             except OSError:
                 size = 0
@@ -204,8 +204,7 @@ class Line:
             self._watch(READING)
 
     def _write_on(self) -> None:
-        # TLS may wait for room without unsent bytes of ours, to answer a peer's KeyUpdate.
-        if not self.unsent or self.write(self.unsent):
+        if self.write(self.unsent):
             self.unsent = b""
             self._talk.written(perf_counter())
             self._settle(0)
@@ -240,3 +239,37 @@ class Line:
             self.ending = ending
             self._epoll.unregister(self.descriptor)
             self.finished.set()
+
+
+class TlsLine(Line):
+    """A line whose transport may have read more than it has given."""
+
+    __slots__ = ("_tls",)
+
+    def __init__(self, transport: Tls, talk: Talk) -> None:
+        super().__init__(transport, talk)
+        self._tls = transport
+
+    def start(self, epoll: select.epoll, backlog: "deque[Line]") -> None:
+        super().start(epoll, backlog)
+        if self._tls.more:
+            self._wait_for_turn()
+
+    def read(self, buffer: bytearray, inbox: Inbox) -> int:
+        size = super().read(buffer, inbox)
+        if self._tls.more and self._state == READING:
+            self._wait_for_turn()
+        return size
+
+    def _settle(self, size: int) -> None:
+        super()._settle(GREEDY_BYTES if self._tls.more else size)
+
+    def _write_on(self) -> None:
+        # There may be no unsent bytes of ours, but an answer to the peer's KeyUpdate.
+        try:
+            flushed = self._tls.flush()
+        except OSError:
+            self._end(ABORTED)
+            return
+        if flushed:
+            super()._write_on()

@@ -18,10 +18,11 @@ from service.ending import (
     completed,
     idle,
 )
-from service.net.line import Line
+from service.net.line import Line, TlsLine
 from service.net.pump import Pump
 from service.net.stream import READ_BYTES, Stream
 from service.net.talk import Talk
+from service.net.tls import Tls
 
 #: How many frames of an ended call are looked at on one wake-up; a crowd may send on and on.
 _FAREWELL_FRAMES = 4
@@ -114,7 +115,12 @@ class PumpedLink(StreamLink):
 
     async def carry(self, conversation: Conversation, limits: Limits) -> Ending:
         self._talk = Talk(conversation, limits, trio.current_time())
-        line = Line(self._stream.transport, self._talk)
+        transport = self._stream.transport
+        line = (
+            TlsLine(transport, self._talk)
+            if isinstance(transport, Tls)
+            else Line(transport, self._talk)
+        )
         try:
             await self._pump.carry(line)
         finally:

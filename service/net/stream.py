@@ -1,8 +1,7 @@
 """A non-blocking socket, plain or with TLS, as a Trio stream.
 
 Trio's own streams can only be awaited, and a cancelled `send_all` does not say how much it has
-written. `send_some` here does; and `transport` is the socket for code that never waits: the
-standard library's `SSLSocket` says that it would have to wait, as a plain socket does.
+written. `send_some` here does; and `transport` is for code that never waits.
 """
 
 import socket
@@ -14,6 +13,8 @@ from typing import TypeVar
 
 import trio
 
+from service.net.tls import Tls
+
 #: The most that one read gives, in bytes: 200 frames of 20 ms.
 READ_BYTES = 65536
 #: The kernel keeps at most so many bytes that it has not sent yet, so that a deadline notices a
@@ -24,6 +25,8 @@ _NOT_SENT_BYTES = 16384
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 Result = TypeVar("Result")
+#: What bytes are read from and written to, without waiting.
+Transport = socket.socket | Tls
 
 
 class Stream(trio.abc.Stream):
@@ -33,28 +36,32 @@ class Stream(trio.abc.Stream):
     and does not wait for the peer's.
     """
 
-    def __init__(self, transport: socket.socket, tls: ssl.SSLContext | None = None) -> None:
-        self.transport = transport
-        self._tls = tls
-        transport.setblocking(False)
+    def __init__(self, accepted: socket.socket, context: ssl.SSLContext | None = None) -> None:
+        self.socket = accepted
+        self.transport: Transport = accepted
+        self._context = context
+        accepted.setblocking(False)
         with suppress(OSError):  # the peer may be gone already
-            transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-            if tls is None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-                transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_BYTES)
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+            if context is None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_BYTES)
 
-    async def do_handshake(self) -> None:
-        """Agree on keys, if there is TLS; raise trio.BrokenResourceError if that fails."""
-        if self._tls is None:
+    async def do_handshake(self, turnstile: trio.Semaphore) -> None:
+        """Agree on keys, if there is TLS; raise trio.BrokenResourceError if that fails.
+
+        A signature takes a millisecond. So each step waits for its turn at the turnstile, which
+        all connections share.
+        """
+        if self._context is None:
             return
-        try:
-            self.transport.getpeername()  # else wrapping raises with the socket left open
-            wrapped = self._tls.wrap_socket(
-                self.transport, server_side=True, do_handshake_on_connect=False
-            )
-        except (OSError, ValueError) as error:  # the peer is gone already
-            raise trio.BrokenResourceError from error
-        self.transport = wrapped
-        await self._when_ready(wrapped.do_handshake, _readable)
+
+        async def ready(ours: socket.socket) -> None:
+            await _readable(ours)
+            async with turnstile:
+                await trio.lowlevel.checkpoint()
+
+        self.transport = tls = Tls(self.socket, self._context)
+        await self._when_ready(tls.do_handshake, ready)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         size = READ_BYTES if max_bytes is None else max_bytes
@@ -91,26 +98,26 @@ class Stream(trio.abc.Stream):
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._step_aside()
-        await trio.lowlevel.wait_writable(self.transport)
+        await _writable(self.socket)
 
     def half_close(self) -> None:
         """Say that nothing more will be written; TLS cannot say that and go on reading."""
-        if not isinstance(self.transport, ssl.SSLSocket):
+        if self.transport is self.socket:
             with suppress(OSError):
-                self.transport.shutdown(socket.SHUT_WR)
+                self.socket.shutdown(socket.SHUT_WR)
 
     async def aclose(self) -> None:
-        if self.transport.fileno() >= 0:
-            if isinstance(self.transport, ssl.SSLSocket):
-                with suppress(OSError, ValueError):
+        if self.socket.fileno() >= 0:
+            if isinstance(self.transport, Tls):
+                with suppress(OSError):
                     self.transport.unwrap()
-            trio.lowlevel.notify_closing(self.transport)
-            self.transport.close()
+            trio.lowlevel.notify_closing(self.socket)
+            self.socket.close()
         await trio.lowlevel.checkpoint()
 
     async def _step_aside(self) -> None:
         await trio.lowlevel.checkpoint()
-        if self.transport.fileno() < 0:
+        if self.socket.fileno() < 0:
             raise trio.ClosedResourceError
 
     async def _when_ready(
@@ -118,18 +125,19 @@ class Stream(trio.abc.Stream):
         operation: Callable[[], Result],
         ready: Callable[[socket.socket], Awaitable[None]],
     ) -> Result:
-        """Do the operation; while it would block, wait until the plain socket is ready for it."""
+        """Do the operation; while it would block, wait until the socket is ready for it."""
         while True:
             try:
                 return operation()
-            except BlockingIOError:
-                await ready(self.transport)
-            except ssl.SSLWantReadError:
-                await trio.lowlevel.wait_readable(self.transport)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                if isinstance(self.transport, Tls) and self.transport.more:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await ready(self.socket)
             except ssl.SSLWantWriteError:
-                await trio.lowlevel.wait_writable(self.transport)
+                await _writable(self.socket)
             except OSError as error:
-                if self.transport.fileno() < 0:
+                if self.socket.fileno() < 0:
                     raise trio.ClosedResourceError from None
                 raise trio.BrokenResourceError from error
 

@@ -4,6 +4,7 @@ import os
 import socket
 import ssl
 import struct
+from functools import cache
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tests.peers.callers import tcp_pair
 from tests.peers.certificates import certificate, certificate_authority
 
 
+@cache
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Return a server's context and that of a client which trusts it."""
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -34,7 +36,7 @@ async def secret_pair() -> tuple[Stream, trio.SSLStream[trio.SocketStream]]:
     theirs = trio.SSLStream(connected, for_client, server_hostname="localhost",
                             https_compatible=True)  # fmt: skip
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(ours.do_handshake)
+        nursery.start_soon(ours.do_handshake, trio.Semaphore(1))
         nursery.start_soon(theirs.do_handshake)
     return ours, theirs
 
@@ -60,7 +62,7 @@ async def test_a_peer_that_is_gone_before_the_handshake() -> None:
     await connected.aclose()  # a reset
     stream = Stream(accepted, server)
     with pytest.raises(trio.BrokenResourceError):
-        await stream.do_handshake()
+        await stream.do_handshake(trio.Semaphore(1))
     await stream.aclose()
     assert stream.transport.fileno() < 0
 
