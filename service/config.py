@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service import codec
 from service.bearer import ALPHABET
+from service.networks import Networks
 
 PREFIX = "RT_AUDIO_"
 
@@ -44,6 +45,11 @@ def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
             parts.scheme and parts.netloc and origin == f"{parts.scheme}://{parts.netloc}"
         ):
             raise ValueError(f"{origin!r} is not an origin")
+    return values
+
+
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    Networks(values)
     return values
 
 
@@ -119,6 +125,14 @@ class Settings(BaseSettings):
         (), "origins", "browser pages from elsewhere that may connect; `*` for any",
         "a comma-separated list of origins like https://example.com, or *",
     )  # fmt: skip
+    trusted_proxies: Annotated[Names, AfterValidator(_networks)] = _setting(
+        (), "networks", "proxies whose word about the caller's address counts",
+        "a comma-separated list of networks or addresses like 10.0.0.0/8, 2001:db8::/32, 192.0.2.1",
+    )  # fmt: skip
+    proxy_protocol: bool = _setting(
+        False, "switch", "connections from these proxies begin with a PROXY header, v1 or v2",
+        "true or false; true needs RT_AUDIO_TRUSTED_PROXIES",
+    )  # fmt: skip
     tokens_file: Path | None = _setting(
         None, "path", "a file of bearer tokens, one a line; when set, a session needs one of them",
         f"a readable file with at least one token; a token has {ALPHABET}",
@@ -157,6 +171,13 @@ class Settings(BaseSettings):
         codec.resolve(None, order)
         return order
 
+    @field_validator("proxy_protocol")
+    @classmethod
+    def _from_somebody(cls, switch: bool, info: ValidationInfo) -> bool:
+        if switch and info.data.get("trusted_proxies") == ():
+            raise ValueError("no proxy is trusted")
+        return switch
+
     @field_validator("tls_key_file")
     @classmethod
     def _both_or_neither(cls, key: Path | None, info: ValidationInfo) -> Path | None:
@@ -183,11 +204,13 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
+            why = first.get("ctx", {}).get("error")
             if name in given:
                 where = f"--{name.replace('_', '-')} {given[name]}"
             else:
                 where = f"{_variable(name)}={os.environ.get(_variable(name), first['input'])}"
-            raise ConfigurationError(f"{where}: must be {allowed(name)}") from None
+            said = f"; {why}" if isinstance(why, ValueError) else ""
+            raise ConfigurationError(f"{where}: must be {allowed(name)}{said}") from None
         except LookupError as error:
             raise ConfigurationError(f"{_variable('codec_order')}: {error}") from None
 

@@ -35,7 +35,9 @@ from service.net.accept import accept
 from service.net.certificate import server_context
 from service.net.connection import Connection, Shared
 from service.net.lobby import Lobby
+from service.net.preamble import Proxies
 from service.net.pump import Pump
+from service.networks import Networks
 from service.tally import Histogram, Tally
 from service.web.access import Access
 from service.web.app import create_app
@@ -78,6 +80,9 @@ async def serve(
         # The pump needs epoll; without it each session reads its own stream.
         pump=Pump() if sys.platform == "linux" else None,
         tls=_tls_context(settings),
+        proxies=Proxies(
+            Networks(settings.trusted_proxies if settings.proxy_protocol else ()), tally
+        ),
         send_seconds=settings.send_timeout_seconds,
     )
     listeners = await _listeners(settings)

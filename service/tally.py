@@ -13,7 +13,7 @@ from service.ending import CLOSE_CODES, OUTCOMES, REJECTIONS
 
 
 class Refusal(StrEnum):
-    """Why an upgrade was refused: a label of `rt_audio_connections_refused_total`."""
+    """Why an upgrade or a connection was refused: `rt_audio_connections_refused_total` has it."""
 
     ORIGIN = "origin"
     UNAUTHORIZED = "unauthorized"
@@ -21,6 +21,7 @@ class Refusal(StrEnum):
     AT_CAPACITY = "at_capacity"
     DRAINING = "draining"
     ABANDONED = "abandoned"
+    PROXY_HEADER = "proxy_header"
 
 
 _FRAME_BYTES = (80, 160, 320, 480, 640, 960, 1280, 1920, 3840, 16384, 65536, 1048576)

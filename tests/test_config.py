@@ -30,6 +30,7 @@ def test_the_environment_sets_every_field(monkeypatch: pytest.MonkeyPatch, tmp_p
         "IDLE_SECONDS": "1.5", "SEND_TIMEOUT_SECONDS": "2", "DRAIN_NOTICE_SECONDS": "3",
         "DRAIN_SECONDS": "4", "PING_SECONDS": "0", "PONG_SECONDS": "5",
         "ALLOWED_ORIGINS": "https://a.example, HTTP://b.example:81", "CODEC_ORDER": "numpy",
+        "TRUSTED_PROXIES": "10.0.0.0/8, ::1", "PROXY_PROTOCOL": "true",
         "TOKENS_FILE": str(tmp_path), "TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k",
         "CONSOLE": "false", "CONFORMANCE_ECHO": "true", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
     }  # fmt: skip
@@ -38,6 +39,7 @@ def test_the_environment_sets_every_field(monkeypatch: pytest.MonkeyPatch, tmp_p
     settings = Settings.load()
     assert {name.lower() for name in values} == set(Settings.model_fields)
     assert settings.allowed_origins == ("https://a.example", "http://b.example:81")
+    assert settings.trusted_proxies == ("10.0.0.0/8", "::1")
     assert settings.codec_order == ("numpy",)
     assert settings.log_level == "debug"
     assert all(
@@ -53,6 +55,8 @@ def test_the_environment_sets_every_field(monkeypatch: pytest.MonkeyPatch, tmp_p
         ("SEND_TIMEOUT_SECONDS", "0"), ("DRAIN_SECONDS", "-1"), ("DRAIN_SECONDS", "inf"),
         ("ALLOWED_ORIGINS", "example.com"), ("ALLOWED_ORIGINS", "https://example.com/path"),
         ("CODEC_ORDER", "opus"), ("CODEC_ORDER", ","), ("CODEC_ORDER", "numpy,numpy"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,proxy.example"), ("TRUSTED_PROXIES", "unix"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"), ("PROXY_PROTOCOL", "v2"), ("PROXY_PROTOCOL", "true"),
         ("LOG_LEVEL", "loud"), ("LOG_FORMAT", "xml"), ("CONFORMANCE_ECHO", "perhaps"),
     ],
 )  # fmt: skip
@@ -108,6 +112,11 @@ def test_a_certificate_and_its_key_come_together(
     monkeypatch.setenv(f"RT_AUDIO_{given}", "file.pem")
     with pytest.raises(ConfigurationError, match="given together"):
         Settings.load()
+
+
+def test_the_entry_that_is_no_network_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"; 'proxy.example' is not a network$"):
+        Settings.load(trusted_proxies="10.0.0.0/8, proxy.example, ::1")
 
 
 def test_an_order_without_any_codec_that_is_here_cannot_start(

@@ -33,6 +33,7 @@ ROWS = (
         "ending": "how calls end",
         "plain": "a stranger's text for logs and terminals",
         "logs": "structlog",
+        "networks": "IP addresses, and networks of them",
     },
 )
 HOMES = {
@@ -54,7 +55,7 @@ HOMES = {
 #: What cannot do I/O must not even be able to ask for it.
 WITHOUT_IO = (
     "websocket", "audio", "bearer", "codec", "ending", "tally", "conversation", "calls.caller",
-    "calls.terms", "calls.session", "net.talk",
+    "calls.terms", "calls.session", "net.talk", "net.proxy", "networks", "web.forwarded",
 )  # fmt: skip
 FILES = {
     ".".join(path.relative_to(SERVICE).with_suffix("").parts).removesuffix(".__init__"): path

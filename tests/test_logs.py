@@ -9,6 +9,8 @@ import pytest
 
 from service import logs
 from tests.peers.calling import calling
+from tests.peers.reach import read_head, upgrade_request
+from tests.peers.serving import serving
 
 #: The fixture that sets up the logs for one test.
 SetUp = Callable[[str, str], None]
@@ -125,6 +127,51 @@ async def test_a_call_has_a_first_and_a_last_line_and_debug_a_line_a_frame(
     }  # fmt: skip
     assert (ended["smallest"], ended["largest"]) == (160, 320)
     assert isinstance(ended["seconds"], float)
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+SAYING_WHO = (
+    f"User-Agent: Chr\x9b0mome {'x' * 400}\r\nX-Request-ID: r-1\r\n"
+    f"traceparent: 00-{TRACE}-00f067aa0ba902b7-01\r\n"
+    "X-Forwarded-For: 6.6.6.6, 192.0.2.1\r\n"
+)
+
+
+async def test_a_calls_lines_say_who_calls_and_the_first_one_says_all(
+    capsys: pytest.CaptureFixture[str],
+    set_up_logs: SetUp,
+) -> None:
+    set_up_logs("info", "json")
+    async with serving(trusted_proxies="127.0.0.1") as service:
+        call = await service.call(extra=SAYING_WHO)
+        await call.leave()
+        refused = await service.connect()
+        await refused.send_all(upgrade_request("/ws/audio?encoding=opus", SAYING_WHO))
+        assert (await read_head(refused)).startswith(b"HTTP/1.1 400 ")
+    said = {str(line["event"]): line for line in lines(capsys) if "peer" in line}
+    for line in said.values():
+        assert (line["peer"], line["request_id"], line["trace_id"]) == ("192.0.2.1", "r-1", TRACE)
+    for event in ("session_started", "upgrade_refused"):
+        assert str(said[event]["via"]).startswith("127.0.0.1:")
+        agent = str(said[event]["user_agent"])
+        assert agent.startswith("Chr 0mome xxx")
+        assert len(agent) == 300
+    assert "user_agent" not in said["session_ended"]
+
+
+async def test_where_no_proxy_is_trusted_nobody_is_believed_and_nothing_is_made_up(
+    capsys: pytest.CaptureFixture[str],
+    set_up_logs: SetUp,
+) -> None:
+    set_up_logs("info", "json")
+    async with serving() as service:
+        for extra in ("X-Forwarded-For: 192.0.2.1\r\nForwarded: for=192.0.2.1\r\n",
+                      "User-Agent: \x9b\r\ntraceparent: 00-no\r\n"):  # fmt: skip
+            await (await service.call(extra=extra)).leave()
+    for line in lines(capsys):
+        if "session" in line:
+            assert str(line["peer"]).startswith("127.0.0.1:")
+            assert line.keys().isdisjoint({"via", "user_agent", "request_id", "trace_id"})
 
 
 async def test_a_codec_that_is_not_here_is_warned_about_and_counted(

@@ -30,13 +30,13 @@ class Call:
 
     def __init__(self, terms: Terms, caller: Caller, tally: Tally, limits: Limits) -> None:
         self.id = secrets.token_hex(6)
-        self._terms, self._tally, self._limits = terms, tally, limits
+        self._terms, self._caller, self._tally, self._limits = terms, caller, tally, limits
         greeting = self._started() if terms.events else None
         self._session = Session(terms, tally, limits.message_bytes, greeting)
         # The pump's task logs frames without this task's context, so each line names the session.
         self._about = {
             "session": self.id,
-            **caller.known(),
+            **caller.ids(),
             "codec": terms.codec,
             "encoding": terms.encoding,
             "reply": terms.reply,
@@ -53,7 +53,8 @@ class Call:
         session, about = self._session, self._about
         if _log.is_enabled_for(logging.DEBUG):
             session.trace = lambda size: _log.debug("frame", bytes=size, **about)
-        _log.info("session_started", sample_rate=self._terms.sample_rate, **about)
+        first = {**about, **self._caller.known(), "sample_rate": self._terms.sample_rate}
+        _log.info("session_started", **first)
         ending = DRAINED
         try:
             ending = await hold(link, session, self._limits, scope)

@@ -1,5 +1,7 @@
 """One accepted connection: its stream, and what is spoken on it.
 
+A proxy's PROXY header comes first, where one is due; then TLS, where there is a certificate.
+
 Plain requests go to `http1`. A request to upgrade to WebSocket goes past it, through websockets'
 opening handshake to the app; then a session owns the stream.
 
@@ -31,13 +33,14 @@ from service.conversation import CLOSE_SECONDS, Link
 from service.net.http1 import REQUESTS_AT_ONCE, Address, Http1
 from service.net.links import PumpedLink, StreamLink
 from service.net.lobby import Lobby
+from service.net.preamble import Proxies
 from service.net.pump import Pump
 from service.net.stream import READ_BYTES, Stream
 from service.websocket.handshake import Handshake, asks_for_websocket, could_be_head, head_end
 
 _log = logs.get(__name__)
 
-#: How long a TLS client may take over its handshake, in seconds.
+#: How long a TLS client may take over its handshake, in seconds; a PROXY header's time included.
 _TLS_HANDSHAKE_SECONDS = 10
 #: How long a plain request may take, from its start to the end of its answer, in seconds.
 _REQUEST_SECONDS = 60
@@ -53,6 +56,7 @@ class Shared:
     lobby: Lobby
     pump: Pump | None
     tls: ssl.SSLContext | None
+    proxies: Proxies
     send_seconds: float
     turnstile: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(REQUESTS_AT_ONCE))
 
@@ -130,19 +134,23 @@ class Connection:
         return StreamLink(self._stream) if pump is None else PumpedLink(pump, self._stream)
 
     async def _serve(self) -> None:
-        if self._shared.tls is not None:
+        ours, proxies = self._stream.socket, self._shared.proxies
+        try:
+            client, server = ours.getpeername()[:2], ours.getsockname()[:2]
+        except OSError:  # the peer is gone already
+            return
+        behind_proxy = client in proxies
+        if behind_proxy or self._shared.tls is not None:
             with trio.move_on_after(_TLS_HANDSHAKE_SECONDS) as self._reading:
                 try:
+                    if behind_proxy:
+                        client = await proxies.introduced(ours, client)
                     await self._stream.do_handshake(self._shared.turnstile)
                 except trio.BrokenResourceError:
                     return
             if self._reading.cancelled_caught:
                 return
-        ours = self._stream.socket
-        try:
-            ends = ours.getpeername()[:2], ours.getsockname()[:2]
-        except OSError:  # the peer is gone already
-            return
+        ends = client, server
         try:
             await self._read(ends)
         finally:

@@ -15,6 +15,7 @@ from service.calls.roster import Roster
 from service.calls.terms import BadParameter, Terms, unknown_parameters
 from service.config import Settings
 from service.conversation import Limits
+from service.networks import Networks
 from service.plain import plain
 from service.tally import Refusal, Tally
 from service.web import admission
@@ -91,6 +92,7 @@ class _Upgrades:
         self._settings, self._roster = settings, roster
         self._tally, self._access = tally, access
         self._limits = limits_of(settings)
+        self._trusted = Networks(settings.trusted_proxies)
         self._refusal_lines = {reason: logs.Sparse(_REFUSAL_LOG_SECONDS) for reason in Refusal}
 
     def register(self, app: App) -> None:
@@ -106,7 +108,7 @@ class _Upgrades:
         self._check(upgrade, query)
         terms = Terms.parse(query, self._settings.codec_order)
         with admission.place(self._roster) as scope:
-            call = Call(terms, caller_of(upgrade), self._tally, self._limits)
+            call = Call(terms, caller_of(upgrade, self._trusted), self._tally, self._limits)
             headers = {"RT-Audio-Codec": terms.codec, "RT-Audio-Session": call.id}
             slips = unknown_parameters(query)
             if slips:
@@ -175,7 +177,7 @@ class _Upgrades:
                 "upgrade_refused",
                 reason=reason.value,
                 message=plain(message),
-                **caller_of(websocket).known(),
+                **caller_of(websocket, self._trusted).known(),
                 left_out=left_out,
             )
 

@@ -89,7 +89,7 @@ class _ServiceCollector(Collector):
             [((), tally.session_seconds)],
         )  # fmt: skip
         yield _counter(
-            "connections_refused", "Upgrades refused before a session began.", "reason",
+            "connections_refused", "Upgrades or connections refused before a session.", "reason",
             tally.refused,
         )  # fmt: skip
         yield _counter(

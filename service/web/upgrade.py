@@ -14,13 +14,21 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from service.calls.caller import Caller
+from service.calls.caller import Caller, valid_traceparent
 from service.conversation import Link
 from service.net.connection import Connection
 from service.net.links import AsgiLink, AsgiReceive, AsgiSend
+from service.networks import Networks, endpoint
+from service.plain import plain
 from service.tally import Refusal
+from service.web import forwarded
 from service.web.access import agreed_subprotocol
 from service.web.admission import Refused
+
+#: The headers that say something about who calls.
+_SAY_WHO = frozenset(
+    (b"user-agent", b"x-request-id", b"traceparent", b"x-forwarded-for", b"forwarded")
+)
 
 
 class App(QuartTrio):
@@ -79,10 +87,28 @@ class WebsocketConnection(TrioASGIWebsocketConnection):
 _NO_CHANNEL = trio.open_memory_channel[Any](0)[1]
 
 
-def caller_of(upgrade: Websocket) -> Caller:
-    """Return who asks for the upgrade."""
+def caller_of(upgrade: Websocket, trusted: Networks) -> Caller:
+    """Return who asks for the upgrade, where these proxies are trusted."""
+    said: dict[bytes, list[str]] = {}
+    for name, value in upgrade.scope["headers"]:
+        if name in _SAY_WHO:
+            said.setdefault(name, []).append(value.decode(errors="replace"))
     client = upgrade.scope.get("client")
-    return Caller("unknown" if client is None else f"{client[0]}:{client[1]}")
+    peer = ("unknown", None) if client is None else (client[0], client[1])
+    true = forwarded.client(
+        peer, said.get(b"x-forwarded-for", []), said.get(b"forwarded", []), trusted
+    )
+    return Caller(
+        *true,
+        via=None if true is peer else endpoint(*peer),
+        user_agent=_plain(said.get(b"user-agent")),
+        request_id=_plain(said.get(b"x-request-id")),
+        traceparent=valid_traceparent(", ".join(said.get(b"traceparent", []))),
+    )
+
+
+def _plain(values: list[str] | None) -> str | None:
+    return None if values is None else plain(", ".join(values)) or None
 
 
 async def accept(upgrade: Websocket, headers: dict[str, str]) -> Link:

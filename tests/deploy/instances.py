@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.peers.processes import Served, serving, until
 
@@ -33,10 +34,11 @@ defaults
 listen calls
     bind fd@{listener}
     balance leastconn
+    {line}
     option httpchk
     http-check send meth GET uri /ready ver HTTP/1.1 hdr Host balancer
     http-check expect status 200
-    default-server check inter {interval_ms}ms fall 2 rise 2
+    default-server {server} check inter {interval_ms}ms fall 2 rise 2
 {servers}
 """
 
@@ -65,6 +67,11 @@ class Instance:
         """Start a process that serves."""
         self._served = self._stack.enter_context(serving(self.port, **self._settings))
         self.port = self._served.port
+
+    def logged(self, event: str) -> dict[str, Any]:
+        """Return the next log entry about this event, once it is there."""
+        assert self._served is not None
+        return self._served.logged(event)
 
     def drain(self) -> Drain:
         """Send SIGTERM, wait for the exit, and return its figures."""
@@ -113,13 +120,23 @@ def haproxy() -> str | None:
 
 @contextmanager
 def balancing(
-    instances: Sequence[Instance], folder: Path, connections: int, interval_ms: int
+    instances: Sequence[Instance],
+    folder: Path,
+    connections: int,
+    interval_ms: int,
+    line: str = "mode tcp",
+    server: str = "",
 ) -> Iterator[Balancer]:
-    """Run HAProxy in front of the instances; it asks each for /ready every `interval_ms`."""
+    """Run HAProxy in front of the instances; it asks each for /ready every `interval_ms`.
+
+    `line` and `server` are more of its configuration: for all calls, and for each instance.
+    """
     stats, configuration = folder / "stats", folder / "haproxy.cfg"
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
         configuration.write_text(
             CONFIGURATION.format(
+                line=line,
+                server=server,
                 connections=connections,
                 stats=stats,
                 listener=listener.fileno(),

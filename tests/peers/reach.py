@@ -13,6 +13,7 @@ class Service:
 
     def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
         self.port, self._context = port, context
+        self.preamble = b""  # what a proxy says on each connection, before everything else
         self._streams: list[trio.abc.Stream] = []
 
     @property
@@ -24,6 +25,8 @@ class Service:
         """Return a new connection."""
         stream = await trio.open_tcp_stream("127.0.0.1", self.port)
         self._streams.append(stream)
+        if self.preamble:
+            await stream.send_all(self.preamble)
         if self._context is None:
             return stream
         return trio.SSLStream(stream, self._context, server_hostname="localhost",
@@ -34,18 +37,20 @@ class Service:
         for stream in self._streams:
             await trio.aclose_forcefully(stream)
 
-    async def upgraded(self, query: str = "", path: str = "/ws/audio") -> trio.abc.Stream:
+    async def upgraded(
+        self, query: str = "", path: str = "/ws/audio", extra: str = ""
+    ) -> trio.abc.Stream:
         """Return a new connection on which the service has answered 101."""
         stream = await self.connect()
-        await stream.send_all(upgrade_request(f"{path}?{query}"))
+        await stream.send_all(upgrade_request(f"{path}?{query}", extra))
         # The service speaks first only with `events`; then the head ends where its message begins.
         head = await read_head(stream, at_once=1 if "events=" in query else 4096)
         assert head.startswith(b"HTTP/1.1 101 "), head
         return stream
 
-    async def call(self, query: str = "", path: str = "/ws/audio") -> StreamCaller:
-        """Return the caller of a new call."""
-        return StreamCaller(await self.upgraded(query, path))
+    async def call(self, query: str = "", path: str = "/ws/audio", extra: str = "") -> StreamCaller:
+        """Return the caller of a new call; `extra` has more lines of its request's head."""
+        return StreamCaller(await self.upgraded(query, path, extra))
 
     async def get(self, target: str, extra: str = "") -> tuple[int, str]:
         """Return the status and the body of a GET on a connection of its own."""
