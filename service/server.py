@@ -11,6 +11,7 @@ answer until the last call is over.
 
 import gc
 import logging
+import os
 import resource
 import signal
 import socket
@@ -19,7 +20,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from time import perf_counter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -43,6 +44,9 @@ from service.web.access import Access
 from service.web.app import create_app
 from service.web.metrics import Metrics
 
+if TYPE_CHECKING:
+    from service.tracing import Tracing
+
 _log = logs.get(__name__)
 
 #: How many new connections the kernel may queue; a storm of reconnects comes all at once.
@@ -52,6 +56,8 @@ _BACKLOG = 4096
 #: or twice. Frames and ended calls leave no garbage; garbage of HTTP requests is found young.
 _GC_THRESHOLDS = (2000, 0, 1000)
 _LAG_SAMPLE_SECONDS = 0.025
+#: The variables of OpenTelemetry's specification that say where spans go, the first one first.
+_SPAN_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 #: Descriptors for listeners, event loops, logs and what a scrape of /metrics reads.
 _OWN_FILES = 32
 #: There may be as many connections that are no calls as there may be sessions, or so many.
@@ -72,8 +78,9 @@ async def serve(
     roster = Roster(files.sessions)
     tally = Tally(codec.available(), codec.LAWS)
     metrics = Metrics(roster, tally, {name: name in codec.available() for name in codec.ORDER})
+    tracing = _tracing()
     shared = Shared(
-        app=ASGIWrapper(create_app(settings, roster, tally, access, metrics)),
+        app=ASGIWrapper(create_app(settings, roster, tally, access, metrics, tracing)),
         config=_hypercorn_config(),
         context=WorkerContext(None),
         lobby=Lobby(files.lobby),
@@ -104,6 +111,8 @@ async def serve(
             shared.lobby.retire()
             connections.cancel_scope.deadline = trio.current_time() + CLOSE_SECONDS
         background.cancel_scope.cancel()
+    if tracing is not None:
+        await tracing.aclose()
     _log.info("stopped", in_full=in_full)
     return in_full
 
@@ -217,6 +226,24 @@ def _tls_context(settings: Settings) -> ssl.SSLContext | None:
     if settings.tls_cert_file is None or settings.tls_key_file is None:
         return None
     return server_context(settings.tls_cert_file, settings.tls_key_file)
+
+
+def _tracing() -> "Tracing | None":
+    """Return what makes a span of each call, if the environment has an endpoint for spans."""
+    endpoint = next((name for name in _SPAN_ENDPOINTS if os.environ.get(name)), None)
+    if endpoint is None or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    try:
+        from service.tracing import Tracing
+
+        return Tracing(endpoint)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{endpoint} is set, but OpenTelemetry is not installed ({error}): "
+            "pip install 'rt-audio-pipeline[otel]'"
+        ) from None
+    except ValueError as error:
+        raise ConfigurationError(f"OpenTelemetry cannot start: {error}") from None
 
 
 @asynccontextmanager

@@ -25,6 +25,7 @@ ROWS = (
         "conversation": "the hinge between sockets and calls",
         "config": "settings, with unit and reason",
         "tally": "everything that is counted, as plain numbers",
+        "tracing": "a span for each call, by OpenTelemetry, where it is set up",
     },
     {
         "audio": "encodings and WAV files",
@@ -49,6 +50,7 @@ HOMES = {
     "click": {"cli"},
     "rich": {"cli"},
     "structlog": {"logs", "calls.call"},
+    "opentelemetry": {"tracing"},
     "pydantic": {"config"},
     "pydantic_settings": {"config"},
 }

@@ -7,6 +7,7 @@ counted once, and nobody else notices.
 import json
 import logging
 import secrets
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -19,6 +20,9 @@ from service.conversation import CLOSE_SECONDS, Conversation, Limits, Link, Mess
 from service.ending import DRAINED, FAULT, Ending, close_code
 from service.tally import Tally
 
+if TYPE_CHECKING:
+    from service.tracing import CallSpan, Tracing
+
 _log = logs.get(__name__)
 
 
@@ -28,9 +32,17 @@ class Call:
     `id`, 48 random bits, is the call's name in the logs.
     """
 
-    def __init__(self, terms: Terms, caller: Caller, tally: Tally, limits: Limits) -> None:
+    def __init__(
+        self,
+        terms: Terms,
+        caller: Caller,
+        tally: Tally,
+        limits: Limits,
+        tracing: "Tracing | None" = None,
+    ) -> None:
         self.id = secrets.token_hex(6)
-        self._terms, self._caller, self._tally, self._limits = terms, caller, tally, limits
+        self._terms, self._caller, self._tracing = terms, caller, tracing
+        self._tally, self._limits = tally, limits
         greeting = self._started() if terms.events else None
         self._session = Session(terms, tally, limits.message_bytes, greeting)
         # The pump's task logs frames without this task's context, so each line names the session.
@@ -51,21 +63,23 @@ class Call:
         # Nothing else runs in this task after the call, so nothing unbinds it.
         structlog.contextvars.bind_contextvars(session=self.id)
         session, about = self._session, self._about
+        span = None if self._tracing is None else self._begin_span(self._tracing)
         if _log.is_enabled_for(logging.DEBUG):
             session.trace = lambda size: _log.debug("frame", bytes=size, **about)
-        first = {**about, **self._caller.known(), "sample_rate": self._terms.sample_rate}
-        _log.info("session_started", **first)
+        first = self._caller.known() | about
+        _log.info("session_started", sample_rate=self._terms.sample_rate, **first)
         ending = DRAINED
         try:
             ending = await hold(link, session, self._limits, scope)
         finally:
             seconds = trio.current_time() - began
             self._count(ending, seconds)
+            code = ending.code if ending.peer_code is None else ending.peer_code
             _log.info(
                 "session_ended",
                 **about,
                 outcome=ending.outcome,
-                code=ending.code if ending.peer_code is None else ending.peer_code,
+                code=code,
                 reason=ending.reason,
                 frames=session.frames,
                 bytes=session.bytes,
@@ -73,6 +87,8 @@ class Call:
                 largest=session.largest,
                 seconds=round(seconds, 3),
             )
+            if span is not None:
+                self._end_span(span, ending, code)
 
     def _started(self) -> str:
         """Return the event that tells a caller its session's id and terms."""
@@ -87,6 +103,34 @@ class Call:
                 "sample_rate": terms.sample_rate,
             }
         )
+
+    def _begin_span(self, tracing: "Tracing") -> "CallSpan":
+        """Begin the call's span; from now on the log lines have its trace id."""
+        caller, terms = self._caller, self._terms
+        span = tracing.begin(
+            caller.traceparent,
+            {
+                **caller.attributes(),
+                "session.id": self.id,
+                "rt_audio.codec": terms.codec,
+                "rt_audio.encoding": terms.encoding,
+                "rt_audio.reply": terms.reply,
+                "rt_audio.sample_rate": terms.sample_rate,
+            },
+        )
+        self._about["trace_id"] = span.trace_id
+        return span
+
+    def _end_span(self, span: "CallSpan", ending: Ending, code: int | None) -> None:
+        known = {
+            "rt_audio.outcome": ending.outcome,
+            "rt_audio.close_code": code,
+            "rt_audio.reason": ending.reason or None,
+            "rt_audio.frames": self._session.frames,
+            "rt_audio.bytes": self._session.bytes,
+        }
+        attributes = {name: value for name, value in known.items() if value is not None}
+        span.end(attributes, fault=ending is FAULT)
 
     def _count(self, ending: Ending, seconds: float) -> None:
         tally = self._tally

@@ -22,7 +22,7 @@ class Caller:
 
     address: str
     port: int | None = None
-    via: str | None = None
+    via: tuple[str, int | None] | None = None
     user_agent: str | None = None
     request_id: str | None = None
     traceparent: str | None = None
@@ -36,7 +36,7 @@ class Caller:
         """Return what is known, by name, for the first log line of a call and for a refusal."""
         known = self.ids()
         if self.via is not None:
-            known["via"] = self.via
+            known["via"] = endpoint(*self.via)
         if self.user_agent is not None:
             known["user_agent"] = self.user_agent
         return known
@@ -49,6 +49,19 @@ class Caller:
         if self.traceparent is not None:
             ids["trace_id"] = self.traceparent[3:35]
         return ids
+
+    def attributes(self) -> dict[str, str | int]:
+        """Return what is known, by OpenTelemetry's names, for the call's span."""
+        host, port = self.via or (self.address, self.port)
+        known = {
+            "client.address": self.address,
+            "client.port": self.port,
+            "network.peer.address": host,
+            "network.peer.port": port,
+            "user_agent.original": self.user_agent,
+            "rt_audio.request_id": self.request_id,
+        }
+        return {name: value for name, value in known.items() if value is not None}
 
 
 def valid_traceparent(text: str) -> str | None:

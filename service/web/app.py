@@ -3,6 +3,8 @@
 For an upgrade it decides only: check, agree on terms, admit, answer, run the call.
 """
 
+from typing import TYPE_CHECKING
+
 import trio
 from quart import Response, Websocket, jsonify, request, websocket
 from quart_trio import QuartTrio
@@ -25,6 +27,9 @@ from service.web.metrics import Metrics
 from service.web.pages import console
 from service.web.upgrade import App, accept, caller_of
 
+if TYPE_CHECKING:
+    from service.tracing import Tracing
+
 _log = logs.get(__name__)
 
 #: One log line in so many seconds for refusals of one kind; a storm of them is counted.
@@ -32,14 +37,19 @@ _REFUSAL_LOG_SECONDS = 1
 
 
 def create_app(
-    settings: Settings, roster: Roster, tally: Tally, access: Access, metrics: Metrics
+    settings: Settings,
+    roster: Roster,
+    tally: Tally,
+    access: Access,
+    metrics: Metrics,
+    tracing: "Tracing | None" = None,
 ) -> QuartTrio:
     """Return the app over the given state, all of which may be shared with a server."""
     app = App(__name__)
     if settings.console:
         app.register_blueprint(console(settings, roster, access))
     _Probes(roster, metrics).register(app)
-    _Upgrades(settings, roster, tally, access).register(app)
+    _Upgrades(settings, roster, tally, access, tracing).register(app)
     app.register_error_handler(WebsocketMismatch, _no_websocket)
     app.register_error_handler(HTTPException, _http_error)
     return app
@@ -88,9 +98,16 @@ class _Probes:
 class _Upgrades:
     """The WebSockets, and what an upgrade that is not granted is told."""
 
-    def __init__(self, settings: Settings, roster: Roster, tally: Tally, access: Access) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        roster: Roster,
+        tally: Tally,
+        access: Access,
+        tracing: "Tracing | None",
+    ) -> None:
         self._settings, self._roster = settings, roster
-        self._tally, self._access = tally, access
+        self._tally, self._access, self._tracing = tally, access, tracing
         self._limits = limits_of(settings)
         self._trusted = Networks(settings.trusted_proxies)
         self._refusal_lines = {reason: logs.Sparse(_REFUSAL_LOG_SECONDS) for reason in Refusal}
@@ -108,7 +125,8 @@ class _Upgrades:
         self._check(upgrade, query)
         terms = Terms.parse(query, self._settings.codec_order)
         with admission.place(self._roster) as scope:
-            call = Call(terms, caller_of(upgrade, self._trusted), self._tally, self._limits)
+            caller = caller_of(upgrade, self._trusted)
+            call = Call(terms, caller, self._tally, self._limits, self._tracing)
             headers = {"RT-Audio-Codec": terms.codec, "RT-Audio-Session": call.id}
             slips = unknown_parameters(query)
             if slips:

@@ -18,7 +18,7 @@ from service.calls.caller import Caller, valid_traceparent
 from service.conversation import Link
 from service.net.connection import Connection
 from service.net.links import AsgiLink, AsgiReceive, AsgiSend
-from service.networks import Networks, endpoint
+from service.networks import Networks
 from service.plain import plain
 from service.tally import Refusal
 from service.web import forwarded
@@ -100,7 +100,7 @@ def caller_of(upgrade: Websocket, trusted: Networks) -> Caller:
     )
     return Caller(
         *true,
-        via=None if true is peer else endpoint(*peer),
+        via=None if true is peer else peer,
         user_agent=_plain(said.get(b"user-agent")),
         request_id=_plain(said.get(b"x-request-id")),
         traceparent=valid_traceparent(", ".join(said.get(b"traceparent", []))),

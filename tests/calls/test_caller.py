@@ -30,6 +30,6 @@ def test_anything_else_is_none(text: str) -> None:
 
 def test_only_what_is_known_is_said() -> None:
     assert Caller("192.0.2.1").known() == {"peer": "192.0.2.1"}
-    caller = Caller("2001:db8::1", 80, "10.0.0.1:5", "a browser", "r1", f"00-{TRACE}-{SPAN}-01")
+    caller = Caller("2001:db8::1", 80, ("10.0.0.1", 5), "a browser", "r1", f"00-{TRACE}-{SPAN}-01")
     assert caller.ids() == {"peer": "[2001:db8::1]:80", "request_id": "r1", "trace_id": TRACE}
     assert caller.known() == caller.ids() | {"via": "10.0.0.1:5", "user_agent": "a browser"}
