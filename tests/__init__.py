@@ -9,7 +9,7 @@ Read them in this order; each step needs only the steps before it:
 5. calls/test_calls                 the same over every link; `peers/calling.py` lists the links
 6. net                              what a single link, the pump or a connection adds
 7. web, client                      the app over ASGI events; our client, in memory
-8. test_server, test_tracing, test_cli  the whole server in this process; the command line as processes
+8. test_server, test_tracing, test_cli   the server in this process; the command line as processes
 9. test_stack                       the packages below, as far as the service relies on them
 10. console, deploy                 Chromium, Prometheus, HAProxy: marked `integration`
 

@@ -28,7 +28,9 @@ anonymous = st.one_of(
     st.binary(max_size=91)
     .filter(lambda rest: b"\r\n" not in rest + b"\r")
     .map(lambda rest: b"PROXY UNKNOWN " + rest + b"\r\n"),
-    st.tuples(st.integers(0, 255), st.binary(max_size=300)).map(lambda p: binary(LOCAL, *p)),
+    st.tuples(st.sampled_from([0x11, 0x21]) | st.integers(0, 255), st.binary(max_size=300)).map(
+        lambda p: binary(LOCAL, *p)
+    ),
     st.tuples(
         st.sampled_from([0x00, 0x01, 0x02, 0x10, 0x12, 0x20, 0x22, 0x30, 0x31, 0x32]),
         st.binary(max_size=300),
