@@ -25,9 +25,6 @@ class Networks:
             except ValueError:
                 raise ValueError(f"{text!r} is not a network") from None
 
-    def __bool__(self) -> bool:
-        return bool(self._networks)
-
     def __contains__(self, text: str) -> bool:
         """Return whether a text is an address in one of the networks."""
         if not self._networks:

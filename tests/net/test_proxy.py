@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from service.net.preamble import read_header
 from service.net.proxy import MAX_HEADER_BYTES, Header, MalformedHeader, parse
-from tests.peers.callers import tcp_pair
+from tests.peers.callers import StreamCaller, tcp_pair
 from tests.peers.proxies import LOCAL, PROXY, SIGNATURE, binary, line, tcp
 from tests.peers.reach import read_head, upgrade_request
 from tests.peers.serving import serving, terminate
@@ -146,6 +146,13 @@ async def test_an_end_in_the_middle_is_malformed_and_a_connection_without_a_byte
         await connected.aclose()
         with accepted, pytest.raises(error):
             await read_header(accepted)
+
+
+async def test_a_reset_is_the_end_of_the_connection() -> None:
+    accepted, connected = await tcp_pair()
+    await StreamCaller(connected).reset()
+    with accepted, pytest.raises(trio.BrokenResourceError):
+        await read_header(accepted)
 
 
 TRUSTING: dict[str, Any] = {"trusted_proxies": "127.0.0.0/8", "proxy_protocol": True}
