@@ -1,8 +1,10 @@
 """Fixtures that more than one file of tests needs."""
 
+import atexit
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 
 import hypothesis
@@ -65,7 +67,9 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
 def set_up_logs() -> Iterator[Callable[[str, str], None]]:
     """Return `logs.set_up`, all of whose effects end with the test.
 
-    It keeps a logger as it was at its first use, level included, which the next test's would be.
+    The lines are on the descriptor of standard error, where `capfd` sees them and `capsys` does
+    not; `peers/logged.py` reads them. structlog keeps a logger as it was at its first use, level
+    included, which the next test's would be.
     """
 
     def set_up(level: str, form: str) -> None:
@@ -74,7 +78,12 @@ def set_up_logs() -> Iterator[Callable[[str, str], None]]:
 
     root = logging.getLogger()
     before, level, raising = root.handlers[:], root.level, logging.raiseExceptions
+    hooks = sys.excepthook, sys.unraisablehook
     yield set_up
+    sys.excepthook, sys.unraisablehook = hooks
+    logging.captureWarnings(False)
+    atexit.unregister(logs.flush)
+    logs._writer = None  # and what it has counted
     root.handlers[:], root.level, logging.raiseExceptions = before, level, raising
     logging.getLogger("service").setLevel(logging.NOTSET)
     log_in_short()

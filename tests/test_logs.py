@@ -1,50 +1,55 @@
 """Log lines: JSON for machines, and nothing in them that must not be."""
 
-import io
+import fcntl
 import json
 import logging
-from collections.abc import Callable
+import os
+import select
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from typing import Any
 
 import pytest
+import trio
 
 from service import logs
 from tests.peers.calling import calling
-from tests.peers.reach import read_head, upgrade_request
+from tests.peers.house import House
+from tests.peers.logged import entries, shown
+from tests.peers.processes import DEADLINE_SECONDS, SERVE, spawn
+from tests.peers.reach import Service, read_head, upgrade_request
 from tests.peers.serving import serving
 
 #: The fixture that sets up the logs for one test.
 SetUp = Callable[[str, str], None]
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
-    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-
-
 def test_ours_and_other_packages_lines_are_json_alike(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     set_up_logs: SetUp,
 ) -> None:
     set_up_logs("info", "auto")
     logs.get("service.test").info("hello", session="abc")
     logging.getLogger("hypercorn.error").warning("watch %s", "out")
-    ours, theirs = lines(capsys)
+    ours, theirs = entries(capfd)
     assert (ours["event"], ours["session"], ours["level"]) == ("hello", "abc", "info")
     assert (theirs["event"], theirs["level"]) == ("watch out", "warning")
     assert str(ours["timestamp"]).endswith("Z")
 
 
 def test_the_level_is_ours_and_other_packages_stay_quiet(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     set_up_logs: SetUp,
 ) -> None:
     set_up_logs("debug", "json")
     logs.get("service.test").debug("detail")
     logging.getLogger("websockets.server").debug("< BINARY 00 00 00 00")
-    assert [line["event"] for line in lines(capsys)] == ["detail"]
+    assert [line["event"] for line in entries(capfd)] == ["detail"]
 
 
 def test_an_exception_is_one_line(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     set_up_logs: SetUp,
 ) -> None:
     set_up_logs("info", "json")
@@ -52,13 +57,13 @@ def test_an_exception_is_one_line(
         raise ValueError("broken")
     except ValueError:
         logs.get("service.test").exception("failed")
-    [line] = lines(capsys)
+    [line] = entries(capfd)
     assert "broken" in json.dumps(line["exception"])
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_an_exception_shows_no_values(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     set_up_logs: SetUp,
     form: str,
 ) -> None:
@@ -72,36 +77,132 @@ def test_an_exception_shows_no_values(
         fail("s3" + "cret")
     except ValueError:
         logs.get("service.test").exception("failed")
-    shown = capsys.readouterr().err
-    assert "ValueError" in shown
-    assert "s3cret" not in shown
+    said = shown(capfd)
+    assert "ValueError" in said
+    assert "s3cret" not in said
 
 
 def test_columns_for_people(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     set_up_logs: SetUp,
 ) -> None:
     set_up_logs("info", "console")
     logs.get("service.test").info("hello", bytes=320)
-    shown = capsys.readouterr().err
-    assert "hello" in shown
-    assert not shown.startswith("{")
+    said = shown(capfd)
+    assert "hello" in said
+    assert not said.startswith("{")
 
 
-def test_a_line_that_cannot_be_written_disturbs_nobody(
-    monkeypatch: pytest.MonkeyPatch,
+@contextmanager
+def unread() -> Iterator[int]:
+    """Have standard error in a small pipe for the block; yields the end where it can be read."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    with open(writer, "w") as errors, redirect_stderr(errors):
+        yield reader
+        # A thread that is still stuck in a write fails now, and so lets go of the descriptor.
+        os.close(reader)
+        logs.flush()
+
+
+def read_until(reader: int, event: str) -> list[dict[str, Any]]:
+    """Return the log entries that a pipe has, up to the first of this event."""
+    data = b""
+    while f'"event": "{event}"'.encode() not in data or not data.endswith(b"\n"):
+        ready, _, _ = select.select([reader], [], [], DEADLINE_SECONDS)
+        assert ready, "the log has stopped"
+        data += os.read(reader, 65536)
+    return [json.loads(line) for line in data.splitlines()]
+
+
+async def test_while_nobody_reads_lines_are_queued_then_dropped_counted_and_told(
     set_up_logs: SetUp,
 ) -> None:
-    closed = io.StringIO()
-    closed.close()
-    monkeypatch.setattr("sys.stderr", closed)
-    monkeypatch.setattr(closed, "isatty", lambda: False, raising=False)
-    set_up_logs("info", "json")
-    logs.get("service.test").info("lost")
+    most = 10_000
+    with unread() as reader:
+        set_up_logs("info", "json")
+        for number in range(most):
+            logs.get("service.test").info("line", number=number)
+        lost = logs.dropped()
+        assert 0 < lost < most / 2
+        assert await House().metric("rt_audio_log_lines_dropped_total") == lost
+        *read, told = read_until(reader, "log_lines_dropped")
+        assert [entry["number"] for entry in read] == [*range(most - lost)], "it is at the gap"
+        assert (told["level"], told["lines"]) == ("warning", lost)
+        logs.get("service.test").info("again")
+        assert len(read_until(reader, "again")) == 1
+        assert logs.dropped() == lost
+
+
+def test_a_descriptor_that_others_made_non_blocking_loses_nothing(set_up_logs: SetUp) -> None:
+    with unread() as reader:
+        os.set_blocking(sys.stderr.fileno(), False)
+        set_up_logs("info", "json")
+        for _ in range(1000):
+            logs.get("service.test").info("line")
+        logs.get("service.test").info("last")
+        assert len(read_until(reader, "last")) == 1001
+        assert logs.dropped() == 0
+
+
+@pytest.mark.parametrize("file", ["a pipe that is closed", "/dev/full"])
+def test_a_line_that_cannot_be_written_is_counted_and_disturbs_nobody(
+    file: str, set_up_logs: SetUp
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as broken, open("/dev/full", "w") as full:
+        with redirect_stderr(full if file == "/dev/full" else broken):
+            set_up_logs("info", "json")
+        for expected in (1, 2):
+            logs.get("service.test").info("lost")
+            logs.flush()
+            assert logs.dropped() == expected
+
+
+def test_what_python_itself_would_print_is_a_line_too() -> None:
+    """Python would wait for a reader; and a line of JSON must not stand between lines of text."""
+    code = """if True:
+        import logging, warnings
+        from service import logs
+        class Broken:
+            def __del__(self):
+                raise ValueError("in a finalizer")
+        logs.set_up("info", "json")
+        warnings.warn("careful")
+        Broken()
+        raise ZeroDivisionError("at last")
+    """
+    with spawn(sys.executable, "-c", code) as process:
+        _, errors = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 1
+    warned, unraisable, crashed = map(json.loads, errors.splitlines())
+    assert "careful" in warned["event"]
+    assert "in a finalizer" in json.dumps(unraisable["exception"])
+    assert (crashed["event"], crashed["level"]) == ("crashed", "critical")
+    assert "at last" in json.dumps(crashed["exception"])
+
+
+async def test_calls_go_on_and_the_service_ends_while_nobody_reads_its_log() -> None:
+    with unread() as reader:
+        process = spawn(*SERVE, 0, stderr=sys.stderr.fileno(), RT_AUDIO_LOG_LEVEL="debug")
+        try:
+            service = Service(read_until(reader, "listening")[-1]["port"])
+            with trio.fail_after(DEADLINE_SECONDS):
+                for _ in range(100):
+                    call = await service.call()
+                    assert await call.ask(b"live") == b"live"
+                    await call.leave()
+                assert (await service.get("/health"))[0] == 200
+                process.terminate()
+                assert await trio.to_thread.run_sync(process.wait, abandon_on_cancel=True) == 0
+        finally:
+            process.kill()
+            process.communicate()
 
 
 async def test_a_call_has_a_first_and_a_last_line_and_debug_a_line_a_frame(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     set_up_logs: SetUp,
 ) -> None:
     set_up_logs("debug", "json")
@@ -110,7 +211,7 @@ async def test_a_call_has_a_first_and_a_last_line_and_debug_a_line_a_frame(
             await caller.ask(b"\x5a" * size)
         await caller.leave(1001)
         await service.metric_becomes("rt_audio_sessions_active", 0)
-    said = [line for line in lines(capsys) if "session" in line]
+    said = [line for line in entries(capfd) if "session" in line]
     assert [line["event"] for line in said] == [
         "session_started",
         "frame",
@@ -138,7 +239,7 @@ SAYING_WHO = (
 
 
 async def test_a_calls_lines_say_who_calls_and_the_first_one_says_all(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     set_up_logs: SetUp,
 ) -> None:
     set_up_logs("info", "json")
@@ -148,7 +249,7 @@ async def test_a_calls_lines_say_who_calls_and_the_first_one_says_all(
         refused = await service.connect()
         await refused.send_all(upgrade_request("/ws/audio?encoding=opus", SAYING_WHO))
         assert (await read_head(refused)).startswith(b"HTTP/1.1 400 ")
-    said = {str(line["event"]): line for line in lines(capsys) if "peer" in line}
+    said = {str(line["event"]): line for line in entries(capfd) if "peer" in line}
     for line in said.values():
         assert (line["peer"], line["request_id"], line["trace_id"]) == ("192.0.2.1", "r-1", TRACE)
     for event in ("session_started", "upgrade_refused"):
@@ -160,7 +261,7 @@ async def test_a_calls_lines_say_who_calls_and_the_first_one_says_all(
 
 
 async def test_where_no_proxy_is_trusted_nobody_is_believed_and_nothing_is_made_up(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     set_up_logs: SetUp,
 ) -> None:
     set_up_logs("info", "json")
@@ -168,14 +269,14 @@ async def test_where_no_proxy_is_trusted_nobody_is_believed_and_nothing_is_made_
         for extra in ("X-Forwarded-For: 192.0.2.1\r\nForwarded: for=192.0.2.1\r\n",
                       "User-Agent: \x9b\r\ntraceparent: 00-no\r\n"):  # fmt: skip
             await (await service.call(extra=extra)).leave()
-    for line in lines(capsys):
+    for line in entries(capfd):
         if "session" in line:
             assert str(line["peer"]).startswith("127.0.0.1:")
             assert line.keys().isdisjoint({"via", "user_agent", "request_id", "trace_id"})
 
 
 async def test_a_codec_that_is_not_here_is_warned_about_and_counted(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     set_up_logs: SetUp,
 ) -> None:
     set_up_logs("warning", "json")
@@ -185,7 +286,7 @@ async def test_a_codec_that_is_not_here_is_warned_about_and_counted(
             for got in ("audioop", "numpy"):
                 counted = await service.metric(f'rt_audio_codec_fallbacks_total{{codec="{got}"}}')
                 assert counted == (codec == "opus" and got == "audioop")
-    [line] = lines(capsys)
+    [line] = entries(capfd)
     assert (line["event"], line["asked_for"], line["codec"]) == (
         "codec_fallback",
         "opus",
@@ -194,7 +295,7 @@ async def test_a_codec_that_is_not_here_is_warned_about_and_counted(
 
 
 async def test_neither_audio_nor_tokens_are_logged(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     tmp_path: object,
     set_up_logs: SetUp,
 ) -> None:
@@ -207,7 +308,7 @@ async def test_neither_audio_nor_tokens_are_logged(
         await caller.ask(b"ZZZZ")
         await caller.send("not audio, YYYY")
         await caller.hung_up()
-    shown = capsys.readouterr().err
-    assert "session_ended" in shown
+    said = shown(capfd)
+    assert "session_ended" in said
     for secret in ("sesame", "ZZZZ", "5a 5a", "YYYY"):
-        assert secret not in shown
+        assert secret not in said

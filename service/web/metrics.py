@@ -24,7 +24,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from service import __version__
+from service import __version__, logs
 from service.calls.roster import Roster
 from service.tally import Histogram, Tally
 
@@ -104,6 +104,10 @@ class _ServiceCollector(Collector):
             "codec_fallbacks", "Sessions that got this codec though they asked for another.",
             "codec", tally.codec_fallbacks,
         )  # fmt: skip
+        yield _count(
+            "log_lines_dropped", "Log lines lost: nobody read, or they could not be written.",
+            logs.dropped(),
+        )  # fmt: skip
         yield _gauge("draining", "1 while the service is going away.", roster.draining)
         yield _gauge("max_sessions", "The most sessions at a time.", roster.max_sessions)
         available = GaugeMetricFamily(
@@ -117,6 +121,10 @@ class _ServiceCollector(Collector):
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:
     return GaugeMetricFamily(f"rt_audio_{name}", documentation, value=value)
+
+
+def _count(name: str, documentation: str, value: float) -> Metric:
+    return CounterMetricFamily(f"rt_audio_{name}", documentation, value=value)
 
 
 def _counter(name: str, documentation: str, label: str, values: Mapping[str, float]) -> Metric:

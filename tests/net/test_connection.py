@@ -22,6 +22,7 @@ from service.net.lobby import Lobby
 from service.websocket.handshake import Handshake
 from tests.peers.callers import StreamCaller
 from tests.peers.calling import calling
+from tests.peers.logged import shown
 from tests.peers.reach import read_head, upgrade_request
 from tests.peers.serving import serving
 
@@ -267,7 +268,7 @@ async def test_an_upgrade_against_the_rfc_is_told_so_in_json() -> None:
 
 
 async def test_without_room_for_a_connection_it_waits_for_some(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     set_up_logs: Callable[[str, str], None],
 ) -> None:
     set_up_logs("warning", "json")
@@ -280,7 +281,7 @@ async def test_without_room_for_a_connection_it_waits_for_some(
             await stream.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
             said = ""
             with trio.fail_after(5):
-                while "cannot_accept" not in (said := said + capsys.readouterr().err):
+                while "cannot_accept" not in (said := said + shown(capfd)):
                     assert await healthy.ask(b"live") == b"live"
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -13,6 +13,7 @@ import trio.testing
 from service.calls.session import Session
 from tests.peers.callers import AsgiCaller
 from tests.peers.house import House, run_asgi
+from tests.peers.logged import entries
 
 
 async def refused(
@@ -219,17 +220,11 @@ async def test_a_bug_before_the_upgrade_is_a_500_in_json_without_a_traceback(
     assert house.roster.active == 0
 
 
-def logged(capsys: pytest.CaptureFixture[str], event: str) -> list[dict[str, Any]]:
-    """Return the log lines of an event."""
-    entries = map(json.loads, capsys.readouterr().err.splitlines())
-    return [entry for entry in entries if entry["event"] == event]
-
-
 SetUp = Callable[[str, str], None]
 
 
 async def test_a_refused_upgrade_leaves_a_log_line_and_a_storm_of_them_one_a_second(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     set_up_logs: SetUp,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -240,23 +235,23 @@ async def test_a_refused_upgrade_leaves_a_log_line_and_a_storm_of_them_one_a_sec
     await refused(house, "encoding=opus")
     await trio.sleep(1)
     await refused(house, Origin="https://evil.example")
-    entries = logged(capsys, "upgrade_refused")
-    assert [(entry["reason"], entry["left_out"]) for entry in entries] == [
+    lines = entries(capfd, "upgrade_refused")
+    assert [(entry["reason"], entry["left_out"]) for entry in lines] == [
         ("origin", 0), ("bad_parameter", 0), ("origin", 2),
     ]  # fmt: skip
-    assert "https://evil.example" in entries[0]["message"]
-    assert entries[0]["peer"] == "127.0.0.1:1"
+    assert "https://evil.example" in lines[0]["message"]
+    assert lines[0]["peer"] == "127.0.0.1:1"
 
 
 async def test_a_misspelt_parameter_is_told_in_the_log_and_in_the_answer(
-    capsys: pytest.CaptureFixture[str], set_up_logs: SetUp
+    capfd: pytest.CaptureFixture[str], set_up_logs: SetUp
 ) -> None:
     set_up_logs("info", "json")
     query = "samplerate=16000&Encoding=ulaw&x=1&bad%0D%0Aname=1&encoding=alaw"
     headers = dict((await accept(House(), query))["headers"])
     told = "samplerate is not a parameter; sample_rate?, Encoding is not a parameter; encoding?"
     assert headers[b"rt-audio-warning"].decode() == f"{told}, x is not a parameter"
-    assert [entry["message"] for entry in logged(capsys, "unknown_parameter")] == [
+    assert [entry["message"] for entry in entries(capfd, "unknown_parameter")] == [
         f"{told}, x is not a parameter"
     ]
     assert b"rt-audio-warning" not in dict((await accept(House(), "reply=ulaw"))["headers"])
