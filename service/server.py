@@ -39,6 +39,7 @@ from service.net.lobby import Lobby
 from service.net.preamble import Proxies
 from service.net.pump import Pump
 from service.networks import Networks
+from service.refusals import Refusals
 from service.tally import Histogram, Tally
 from service.web.access import Access
 from service.web.app import create_app
@@ -91,6 +92,7 @@ async def serve(
             Networks(settings.trusted_proxies if settings.proxy_protocol else ()), tally
         ),
         send_seconds=settings.send_timeout_seconds,
+        refusals=Refusals(tally),
     )
     listeners = await _listeners(settings)
     async with _lifespan(shared), trio.open_nursery() as background:

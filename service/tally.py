@@ -22,6 +22,19 @@ class Refusal(StrEnum):
     DRAINING = "draining"
     ABANDONED = "abandoned"
     PROXY_HEADER = "proxy_header"
+    BAD_HANDSHAKE = "bad_handshake"
+    NOT_FOUND = "not_found"
+
+
+class TlsFailure(StrEnum):
+    """Why a TLS handshake failed: a label of `rt_audio_tls_handshake_failures_total`."""
+
+    TIMEOUT = "timeout"
+    LOST = "lost"
+    NOT_TLS = "not_tls"
+    CERTIFICATE = "certificate"
+    INCOMPATIBLE = "incompatible"
+    PROTOCOL = "protocol"
 
 
 _FRAME_BYTES = (80, 160, 320, 480, 640, 960, 1280, 1920, 3840, 16384, 65536, 1048576)
@@ -75,10 +88,12 @@ class Tally:
         self.loop_lag_seconds = Histogram(_LAG_SECONDS)
         self.inbound_seconds = 0.0
         self.outbound_seconds = 0.0
+        self.sessions_started = 0
         self.sessions: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         self.peer_closes = dict.fromkeys(CLOSE_CODES, 0)
         self.codec_fallbacks = dict.fromkeys(codecs, 0)
         self.refused: dict[str, int] = dict.fromkeys(Refusal, 0)
+        self.tls_failures: dict[str, int] = dict.fromkeys(TlsFailure, 0)
         self.frames_rejected: dict[str, int] = dict.fromkeys(REJECTIONS, 0)
 
     @property

@@ -19,6 +19,7 @@ ROWS = (
         "net": "sockets: connections, messages and endings, never audio",
         "calls": "what a call does, without a socket: terms, audio, roster",
     },
+    {"refusals": "what never becomes a call: counted, and told in the log"},
     {
         "client": "our own client: dial, stream, try again",
         "websocket": "RFC 6455 without I/O: handshake and frames",

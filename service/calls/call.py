@@ -66,6 +66,7 @@ class Call:
         span = None if self._tracing is None else self._begin_span(self._tracing)
         if _log.is_enabled_for(logging.DEBUG):
             session.trace = lambda size: _log.debug("frame", bytes=size, **about)
+        self._tally.sessions_started += 1
         first = self._caller.known() | about
         _log.info("session_started", sample_rate=self._terms.sample_rate, **first)
         ending = DRAINED

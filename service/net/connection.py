@@ -20,6 +20,7 @@ import ssl
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -36,6 +37,10 @@ from service.net.lobby import Lobby
 from service.net.preamble import Proxies
 from service.net.pump import Pump
 from service.net.stream import READ_BYTES, Stream
+from service.net.tls_failure import explained
+from service.networks import endpoint
+from service.refusals import Refusals
+from service.tally import Refusal, TlsFailure
 from service.websocket.handshake import Handshake, asks_for_websocket, could_be_head, head_end
 
 _log = logs.get(__name__)
@@ -58,6 +63,7 @@ class Shared:
     tls: ssl.SSLContext | None
     proxies: Proxies
     send_seconds: float
+    refusals: Refusals
     turnstile: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(REQUESTS_AT_ONCE))
 
 
@@ -134,22 +140,17 @@ class Connection:
         return StreamLink(self._stream) if pump is None else PumpedLink(pump, self._stream)
 
     async def _serve(self) -> None:
-        ours, proxies = self._stream.socket, self._shared.proxies
+        ours = self._stream.socket
         try:
             client, server = ours.getpeername()[:2], ours.getsockname()[:2]
         except OSError:  # the peer is gone already
             return
-        behind_proxy = client in proxies
+        behind_proxy = client in self._shared.proxies
         if behind_proxy or self._shared.tls is not None:
-            with trio.move_on_after(_TLS_HANDSHAKE_SECONDS) as self._reading:
-                try:
-                    if behind_proxy:
-                        client = await proxies.introduced(ours, client)
-                    await self._stream.do_handshake(self._shared.turnstile)
-                except trio.BrokenResourceError:
-                    return
-            if self._reading.cancelled_caught:
+            begun = await self._begin(client, behind_proxy)
+            if begun is None:
                 return
+            client = begun
         ends = client, server
         try:
             await self._read(ends)
@@ -158,6 +159,27 @@ class Connection:
                 await self._http.finish()
             # Break the cycle connection <-> http, so that reference counting frees both at once.
             self._http = None
+
+    async def _begin(self, client: Address, behind_proxy: bool) -> Address | None:
+        """Take a proxy's header, then agree on keys; return the client, None if that fails."""
+        with trio.move_on_after(_TLS_HANDSHAKE_SECONDS) as self._reading:
+            if behind_proxy:
+                try:
+                    client = await self._shared.proxies.introduced(self._stream.socket, client)
+                except trio.BrokenResourceError:
+                    return None
+            try:
+                await self._stream.do_handshake(self._shared.turnstile)
+                return client
+            except trio.BrokenResourceError as error:
+                reason, message = explained(error.__cause__)
+        if self._reading.cancelled_caught:
+            if self._state is State.RETIRED:
+                return None
+            reason = TlsFailure.TIMEOUT
+            message = f"it was not done after {_TLS_HANDSHAKE_SECONDS} s"
+        self._shared.refusals.tls(reason, message, peer=endpoint(*client))
+        return None
 
     async def _read(self, ends: tuple[Address, Address]) -> None:
         head = b""
@@ -205,12 +227,14 @@ class Connection:
                 ends=ends,
                 write=self._written,
                 hang_up=self._stream.aclose,
+                refused=partial(self._refuse, "it came before the answer to another request", ends),
                 idle=self._be_idle,
             )
         await self._http.receive(data)
 
     async def _answer_upgrade(self, handshake: Handshake, ends: tuple[Address, Address]) -> None:
         if handshake.error is not None:
+            self._refuse(handshake.fault, ends)
             await self._write_now(handshake.error)
             return
         client, server = ends
@@ -232,6 +256,9 @@ class Connection:
             trio.to_thread.run_sync,
             trio.from_thread.run,
         )
+
+    def _refuse(self, fault: str, ends: tuple[Address, Address]) -> None:
+        self._shared.refusals.upgrade(Refusal.BAD_HANDSHAKE, fault, peer=endpoint(*ends[0]))
 
     def _be_idle(self, idle: bool) -> None:
         """Wait for a request from now on, or for the end of the one that begins."""

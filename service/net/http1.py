@@ -32,8 +32,8 @@ class Http1:
     """Requests in, answers out, each request in a task of its own.
 
     All connections share one `turnstile`, of REQUESTS_AT_ONCE. `write` writes and returns whether
-    it could. `hang_up` closes the connection. `idle` is told when a request begins (False) and when
-    the next one may come (True).
+    it could. `hang_up` closes the connection. `refused` is told of an upgrade that came too early.
+    `idle` is told when a request begins (False) and when the next one may come (True).
     """
 
     def __init__(
@@ -47,9 +47,10 @@ class Http1:
         ends: tuple[Address, Address],
         write: Callable[[bytes], Awaitable[bool]],
         hang_up: Callable[[], Awaitable[None]],
+        refused: Callable[[], None],
         idle: Callable[[bool], None],
     ) -> None:
-        self._write, self._hang_up, self._idle = write, hang_up, idle
+        self._write, self._hang_up, self._refused, self._idle = write, hang_up, refused, idle
         self._turnstile = turnstile
         self._writing = trio.Lock()
         self._requests: TaskGroup | None = None
@@ -83,6 +84,7 @@ class Http1:
         """Have the app serve a request; Hypercorn calls this, as it would its TaskGroup's."""
         if scope["type"] == "websocket":
             # An upgrade right behind another request. Alone, the connection would have seen it.
+            self._refused()
             await send(_FORBIDDEN)
             return _never_put
         requests = self._requests

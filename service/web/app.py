@@ -9,7 +9,6 @@ import trio
 from quart import Response, Websocket, jsonify, request, websocket
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, NotFound
-from werkzeug.routing import WebsocketMismatch
 
 from service import logs
 from service.calls.call import Call, Echo, hold
@@ -19,6 +18,7 @@ from service.config import Settings
 from service.conversation import Limits
 from service.networks import Networks
 from service.plain import plain
+from service.refusals import Refusals
 from service.tally import Refusal, Tally
 from service.web import admission
 from service.web.access import Access
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from service.tracing import Tracing
 
 _log = logs.get(__name__)
-
-#: One log line in so many seconds for refusals of one kind; a storm of them is counted.
-_REFUSAL_LOG_SECONDS = 1
 
 
 def create_app(
@@ -50,7 +47,6 @@ def create_app(
         app.register_blueprint(console(settings, roster, access))
     _Probes(roster, metrics).register(app)
     _Upgrades(settings, roster, tally, access, tracing).register(app)
-    app.register_error_handler(WebsocketMismatch, _no_websocket)
     app.register_error_handler(HTTPException, _http_error)
     return app
 
@@ -110,7 +106,7 @@ class _Upgrades:
         self._tally, self._access, self._tracing = tally, access, tracing
         self._limits = limits_of(settings)
         self._trusted = Networks(settings.trusted_proxies)
-        self._refusal_lines = {reason: logs.Sparse(_REFUSAL_LOG_SECONDS) for reason in Refusal}
+        self._refusals = Refusals(tally)
 
     def register(self, app: App) -> None:
         app.get("/ws/audio")(self.not_upgraded)
@@ -149,7 +145,7 @@ class _Upgrades:
         return response
 
     async def bad_parameter(self, bad: BadParameter) -> Response:
-        self._note_refusal(Refusal.BAD_PARAMETER, str(bad))
+        self._note(Refusal.BAD_PARAMETER, str(bad))
         return _error(
             400,
             Refusal.BAD_PARAMETER,
@@ -160,7 +156,7 @@ class _Upgrades:
         )
 
     async def refused(self, refusal: Refused) -> Response:
-        self._note_refusal(refusal.reason, str(refusal))
+        self._note(refusal.reason, str(refusal))
         response = _error(refusal.status, refusal.reason, str(refusal))
         response.headers.update(refusal.headers)
         return response
@@ -187,21 +183,8 @@ class _Upgrades:
                 codec=terms.codec,
             )
 
-    def _note_refusal(self, reason: Refusal, message: str) -> None:
-        self._tally.refused[reason] += 1
-        left_out = self._refusal_lines[reason].passes(trio.current_time())
-        if left_out is not None:
-            _log.warning(
-                "upgrade_refused",
-                reason=reason.value,
-                message=plain(message),
-                **caller_of(websocket, self._trusted).known(),
-                left_out=left_out,
-            )
-
-
-async def _no_websocket(error: WebsocketMismatch) -> Response:
-    return _error(400, "no_websocket", "there is no WebSocket at this path; try /ws/audio")
+    def _note(self, reason: Refusal, message: str) -> None:
+        self._refusals.upgrade(reason, message, **caller_of(websocket, self._trusted).known())
 
 
 async def _http_error(error: HTTPException) -> Response:

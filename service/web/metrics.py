@@ -79,6 +79,7 @@ class _ServiceCollector(Collector):
             tally.audio_seconds,
         )  # fmt: skip
         yield _gauge("sessions_active", "Sessions on the line.", roster.active)
+        yield _count("sessions_started", "Sessions begun.", tally.sessions_started)
         yield _counter("sessions", "Sessions ended.", "outcome", tally.sessions)
         yield _counter(
             "peer_closes", "Sessions that the peer closed, by its close code.", "code",
@@ -92,6 +93,9 @@ class _ServiceCollector(Collector):
             "connections_refused", "Upgrades or connections refused before a session.", "reason",
             tally.refused,
         )  # fmt: skip
+        yield _counter(
+            "tls_handshake_failures", "TLS handshakes that failed.", "reason", tally.tls_failures
+        )
         yield _counter(
             "frames_rejected", "Messages that ended their session.", "reason",
             tally.frames_rejected,

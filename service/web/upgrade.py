@@ -45,9 +45,7 @@ class App(QuartTrio):
         self.upgrades: dict[str, Callable[[Websocket], Awaitable[None]]] = {}
 
     async def handle_websocket(self, websocket: Websocket) -> Response | WerkzeugResponse | None:
-        view = self.upgrades.get(websocket.path)
-        if view is None:
-            return await super().handle_websocket(websocket)
+        view = self.upgrades.get(websocket.path, _no_websocket)
         try:
             await view(websocket)
         except Exception as error:
@@ -57,6 +55,14 @@ class App(QuartTrio):
                 except Exception as bug:
                     return await self.handle_websocket_exception(bug)
         return None
+
+
+async def _no_websocket(upgrade: Websocket) -> None:
+    raise Refused(
+        404,
+        Refusal.NOT_FOUND,
+        f"there is no WebSocket at {plain(upgrade.path)}; audio is at /ws/audio",
+    )
 
 
 class WebsocketConnection(TrioASGIWebsocketConnection):

@@ -38,8 +38,9 @@ def asks_for_websocket(head: bytes) -> bool:
 class Handshake:
     """One request to upgrade, from its head to the answer.
 
-    `error` is the answer to a request that breaks the RFC. Otherwise give `scope` to the app, each
-    event of the app to `answer`, and write the bytes that `answer` returns.
+    `error` is the answer to a request that breaks the RFC, and `fault` says how. Otherwise
+    give `scope` to the app, each event of the app to `answer`, and write the bytes that `answer`
+    returns.
     """
 
     def __init__(self, head: bytes) -> None:
@@ -50,20 +51,21 @@ class Handshake:
         self._refusal: dict[str, Any] = {}
         self._body = b""
         self.error: bytes | None = None
+        self.fault = ""
         if not events:
-            self.error = _error(HTTPStatus.BAD_REQUEST, Headers(), protocol.handshake_exc)
+            self._refuse(HTTPStatus.BAD_REQUEST, Headers(), protocol.handshake_exc)
             return
         assert isinstance(events[0], Request)
         self._request = events[0]
         if len(self._request.headers.get_all("Host")) != 1:
             # RFC 9112, 3.2; the protocol leaves this check to an HTTP server.
             fault = ValueError("a request has one Host header")
-            self.error = _error(HTTPStatus.BAD_REQUEST, Headers(), fault)
+            self._refuse(HTTPStatus.BAD_REQUEST, Headers(), fault)
             return
         self._response = protocol.accept(self._request)
         if protocol.handshake_exc is not None:
             status = HTTPStatus(self._response.status_code)
-            self.error = _error(status, self._response.headers, protocol.handshake_exc)
+            self._refuse(status, self._response.headers, protocol.handshake_exc)
 
     def scope(self, **more: Any) -> dict[str, Any]:
         """Return the ASGI scope of the request; `more` has the keys that the connection knows."""
@@ -115,14 +117,18 @@ class Handshake:
         )
         return _plain(HTTPStatus(self._refusal["status"]), headers, self._body)
 
+    def _refuse(self, status: HTTPStatus, headers: Headers, fault: Exception | None) -> None:
+        self.fault = _sentence(fault)
+        self.error = _error(status, headers, self.fault)
 
-def _error(status: HTTPStatus, headers: Headers, fault: Exception | None) -> bytes:
+
+def _error(status: HTTPStatus, headers: Headers, fault: str) -> bytes:
     """Return the answer to a request that breaks the RFC; it says what would be right."""
     ours = Headers({"Content-Type": "application/json", "Sec-WebSocket-Version": "13"})
     for name in ("Upgrade", "Allow"):
         if name in headers:
             ours[name] = headers[name]
-    body = json.dumps({"error": "bad_handshake", "message": _sentence(fault)})
+    body = json.dumps({"error": "bad_handshake", "message": fault})
     return _plain(status, ours, body.encode())
 
 

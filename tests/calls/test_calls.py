@@ -12,6 +12,7 @@ import trio
 
 from service import codec
 from service.calls.session import Session
+from service.ending import OUTCOMES
 from tests.peers.callers import Caller
 from tests.peers.calling import KINDS, calling
 from tests.peers.reach import Service
@@ -38,6 +39,15 @@ async def test_frames_come_back_untouched_and_in_order(kind: str) -> None:
         assert [await caller.ask(frame) for frame in frames] == frames
         await caller.leave()
         await ends_as("completed", house)
+
+
+@every_link
+async def test_a_call_is_counted_when_it_starts(kind: str) -> None:
+    async with calling(kind) as (caller, house):
+        await caller.ask(b"hi")
+        assert await house.metric("rt_audio_sessions_started_total") == 1
+        for outcome in OUTCOMES:
+            assert await house.metric(f'rt_audio_sessions_total{{outcome="{outcome}"}}') == 0
 
 
 @every_link

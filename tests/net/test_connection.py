@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -22,9 +23,13 @@ from service.net.lobby import Lobby
 from service.websocket.handshake import Handshake
 from tests.peers.callers import StreamCaller
 from tests.peers.calling import calling
-from tests.peers.logged import shown
+from tests.peers.logged import entries, shown
 from tests.peers.reach import read_head, upgrade_request
 from tests.peers.serving import serving
+
+SetUp = Callable[[str, str], None]
+
+BAD_HANDSHAKES = 'rt_audio_connections_refused_total{reason="bad_handshake"}'
 
 
 async def test_a_connection_is_kept_alive_and_closed_when_idle(
@@ -160,6 +165,77 @@ async def test_a_client_that_never_shakes_hands_for_tls_is_dropped(
                         pass
         call = await service.call()
         assert await call.ask(os.urandom(320))
+        name = 'rt_audio_tls_handshake_failures_total{reason="timeout"}'
+        assert await service.metric(name) == 1
+
+
+def hello(context: ssl.SSLContext, name: str = "localhost") -> bytes:
+    """Return the first bytes of a TLS client."""
+    outgoing = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name).do_handshake()
+    return outgoing.read()
+
+
+def old_client() -> ssl.SSLContext:
+    """Return the context of a client that knows no modern cipher."""
+    context = ssl.create_default_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("AES128-SHA:@SECLEVEL=0")
+    return context
+
+
+@pytest.mark.parametrize(
+    ("reason", "first", "message"),
+    [
+        ("lost", b"", "the peer hung up"),
+        ("lost", hello(ssl.create_default_context())[:50], "the peer hung up"),
+        ("not_tls", b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n", "http request"),
+        ("not_tls", b"PROXY TCP4 192.0.2.1 192.0.2.2 5 6\r\n", "wrong version number"),
+        ("incompatible", hello(old_client()), "no shared cipher"),
+        ("protocol", b"\x16\x03\x01\x00\x05hello", "unexpected message"),
+    ],
+    # xdist wants the same names in each process, and a hello is random.
+    ids=["nothing", "half a hello", "HTTP", "PROXY", "an old client", "no hello"],
+)
+async def test_a_failed_tls_handshake_is_counted_and_logged(
+    reason: str,
+    first: bytes,
+    message: str,
+    capfd: pytest.CaptureFixture[str],
+    set_up_logs: SetUp,
+) -> None:
+    set_up_logs("warning", "json")
+    async with serving(tls=True) as service:
+        for _ in range(2):
+            stream = await trio.open_tcp_stream("127.0.0.1", service.port)
+            async with stream:
+                await stream.send_all(first)
+                # The service may have hung up already.
+                with trio.fail_after(5), suppress(trio.BrokenResourceError):
+                    await stream.send_eof()
+                    while await stream.receive_some():
+                        pass
+        series = f'rt_audio_tls_handshake_failures_total{{reason="{reason}"}}'
+        await service.metric_becomes(series, 2)
+    [line] = entries(capfd, "tls_handshake_failed")
+    assert (line["reason"], line["message"]) == (reason, message)
+    assert line["peer"].startswith("127.0.0.1:")
+
+
+async def test_a_client_that_rejects_our_certificate_is_counted() -> None:
+    async with serving(tls=True) as service:
+
+        def reject() -> None:
+            with socket.create_connection(("127.0.0.1", service.port)) as client:
+                context = ssl.create_default_context()
+                with pytest.raises(ssl.SSLCertVerificationError):
+                    context.wrap_socket(client, server_hostname="localhost")
+
+        # In a thread, because Trio's streams do not send the alert.
+        await trio.to_thread.run_sync(reject)
+        series = 'rt_audio_tls_handshake_failures_total{reason="certificate"}'
+        await service.metric_becomes(series, 1)
 
 
 async def test_a_broken_frame_gets_its_close_code_from_the_server() -> None:
@@ -224,7 +300,10 @@ async def test_an_upgrade_may_follow_a_request_on_the_same_connection() -> None:
         assert await StreamCaller(stream).ask(b"hi") == b"hi"
 
 
-async def test_an_upgrade_sent_before_the_answer_to_another_request_is_refused() -> None:
+async def test_an_upgrade_sent_before_the_answer_to_another_request_is_refused(
+    capfd: pytest.CaptureFixture[str], set_up_logs: SetUp
+) -> None:
+    set_up_logs("warning", "json")
     async with serving() as service:
         stream = await service.connect()
         await stream.send_all(
@@ -238,6 +317,9 @@ async def test_an_upgrade_sent_before_the_answer_to_another_request_is_refused()
                 answers += data
         assert answers.startswith(b"HTTP/1.1 200 ")
         assert await service.metric("rt_audio_sessions_active") == 0
+        assert await service.metric(BAD_HANDSHAKES) == 1
+    [line] = entries(capfd, "upgrade_refused")
+    assert "before the answer to another request" in line["message"]
 
 
 async def test_a_head_without_an_end_is_refused() -> None:
@@ -256,20 +338,28 @@ async def test_a_half_closed_client_has_its_answer() -> None:
         assert (await read_head(stream)).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_an_upgrade_against_the_rfc_is_told_so_in_json() -> None:
+async def test_an_upgrade_against_the_rfc_is_told_so_in_json_counted_and_logged(
+    capfd: pytest.CaptureFixture[str], set_up_logs: SetUp
+) -> None:
+    set_up_logs("warning", "json")
     async with serving() as service:
         stream = await service.connect()
         await stream.send_all(upgrade_request("/ws/audio").replace(b"Version: 13", b"Version: 8"))
         head = await read_head(stream)
         assert head.startswith(b"HTTP/1.1 400 ")
         assert b"\r\nSec-WebSocket-Version: 13\r\n" in head
-        assert json.loads(await stream.receive_some())["error"] == "bad_handshake"
+        body = json.loads(await stream.receive_some())
+        assert body["error"] == "bad_handshake"
         assert await stream.receive_some() == b""
+        assert await service.metric(BAD_HANDSHAKES) == 1
+    [line] = entries(capfd, "upgrade_refused")
+    assert (line["reason"], line["message"]) == ("bad_handshake", body["message"])
+    assert line["peer"].startswith("127.0.0.1:")
 
 
 async def test_without_room_for_a_connection_it_waits_for_some(
     capfd: pytest.CaptureFixture[str],
-    set_up_logs: Callable[[str, str], None],
+    set_up_logs: SetUp,
 ) -> None:
     set_up_logs("warning", "json")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -15,6 +15,8 @@ from tests.peers.callers import AsgiCaller
 from tests.peers.house import House, run_asgi
 from tests.peers.logged import entries
 
+SetUp = Callable[[str, str], None]
+
 
 async def refused(
     house: House, query: str = "", path: str = "/ws/audio", **headers: str
@@ -185,11 +187,25 @@ async def test_the_answer_names_the_codec_in_use_and_the_session() -> None:
     assert len(headers[b"rt-audio-session"]) == 12
 
 
-async def test_an_upgrade_at_the_wrong_path_is_told_the_right_one() -> None:
-    for path, status in (("/", 400), ("/health", 400), ("/ws", 404)):
-        refusal, body, _ = await refused(House(), path=path)
-        assert refusal == status
+async def test_an_upgrade_at_a_wrong_path_is_told_the_right_one_counted_and_logged(
+    capfd: pytest.CaptureFixture[str], set_up_logs: SetUp
+) -> None:
+    set_up_logs("info", "json")
+    house = House()
+    for path in ("/", "/health", "/ws"):
+        status, body, _ = await refused(house, path=path)
+        assert (status, body["error"]) == (404, "not_found")
         assert "/ws/audio" in body["message"]
+    assert house.tally.refused["not_found"] == 3
+    [line] = entries(capfd, "upgrade_refused")
+    assert (line["reason"], line["peer"]) == ("not_found", "127.0.0.1:1")
+    assert line["message"] == "there is no WebSocket at /; audio is at /ws/audio"
+
+
+async def test_a_page_that_is_not_there_is_no_refused_upgrade() -> None:
+    house = House()
+    assert (await house.app.test_client().get("/nothing")).status_code == 404
+    assert not any(house.tally.refused.values())
 
 
 async def test_echo_is_there_for_conformance_tools_alone() -> None:
@@ -218,9 +234,6 @@ async def test_a_bug_before_the_upgrade_is_a_500_in_json_without_a_traceback(
     assert body["error"] == "internal_server_error"
     assert "secret" not in str(body)
     assert house.roster.active == 0
-
-
-SetUp = Callable[[str, str], None]
 
 
 async def test_a_refused_upgrade_leaves_a_log_line_and_a_storm_of_them_one_a_second(

@@ -12,7 +12,7 @@ from service import codec
 from service.audio.encodings import ENCODINGS
 from service.calls.roster import Roster
 from service.ending import CLOSE_CODES, OUTCOMES, REJECTIONS
-from service.tally import Refusal, Tally
+from service.tally import Refusal, Tally, TlsFailure
 from service.web.metrics import Metrics
 from tests.peers.house import admitted
 
@@ -25,6 +25,9 @@ SERIES: dict[str, list[tuple[str, str]]] = {
     "rt_audio_peer_closes_total": [("code", name) for name in CLOSE_CODES],
     "rt_audio_codec_fallbacks_total": [("codec", name) for name in codec.available()],
     "rt_audio_connections_refused_total": [("reason", name) for name in Refusal],
+    "rt_audio_tls_handshake_failures_total": [("reason", name) for name in TlsFailure],
+    "rt_audio_log_lines_dropped_total": [],
+    "rt_audio_sessions_started_total": [],
     "rt_audio_frames_rejected_total": [("reason", name) for name in REJECTIONS],
     "rt_audio_frame_turnaround_seconds_count": [],
     "rt_audio_session_duration_seconds_count": [],
