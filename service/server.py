@@ -40,7 +40,7 @@ from service.net.preamble import Proxies
 from service.net.pump import Pump
 from service.networks import Networks
 from service.refusals import Refusals
-from service.tally import Histogram, Tally
+from service.tally import LAG_SAMPLE_SECONDS, Tally
 from service.web.access import Access
 from service.web.app import create_app
 from service.web.metrics import Metrics
@@ -56,7 +56,6 @@ _BACKLOG = 4096
 #: the default thresholds it took a third of a storm's time. With these it looks at an object once
 #: or twice. Frames and ended calls leave no garbage; garbage of HTTP requests is found young.
 _GC_THRESHOLDS = (2000, 0, 1000)
-_LAG_SAMPLE_SECONDS = 0.025
 #: The variables of OpenTelemetry's specification that say where spans go, the first one first.
 _SPAN_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 #: Descriptors for listeners, event loops, logs and what a scrape of /metrics reads.
@@ -98,7 +97,7 @@ async def serve(
     async with _lifespan(shared), trio.open_nursery() as background:
         if shared.pump is not None:
             background.start_soon(shared.pump.run)
-        background.start_soon(_watch_lag, tally.loop_lag_seconds)
+        background.start_soon(_watch_lag, tally)
         async with trio.open_nursery() as connections:
 
             def take(transport: socket.socket) -> None:
@@ -260,9 +259,9 @@ async def _lifespan(shared: Shared) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-async def _watch_lag(lag: Histogram) -> None:
+async def _watch_lag(tally: Tally) -> None:
     """Sleep shortly, again and again, and count by how many seconds each sleep was too long."""
     while True:
-        due = perf_counter() + _LAG_SAMPLE_SECONDS
-        await trio.sleep(_LAG_SAMPLE_SECONDS)
-        lag.add(max(0.0, perf_counter() - due))
+        due = perf_counter() + LAG_SAMPLE_SECONDS
+        await trio.sleep(LAG_SAMPLE_SECONDS)
+        tally.woke(max(0.0, perf_counter() - due))

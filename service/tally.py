@@ -46,7 +46,14 @@ _CODEC_SECONDS = (
 _TURNAROUND_SECONDS = (
     50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5,
 )  # fmt: skip
-_LAG_SECONDS = (0.5e-3, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.5, 1)
+_LAG_SECONDS = (0.5e-3, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5)
+#: The event loop asks to be woken after so many seconds, again and again.
+LAG_SAMPLE_SECONDS = 0.025
+#: It stands still when it wakes later than this, one frame time, in seconds. Less is load.
+_STALL_SECONDS = 0.02
+#: The most samples of one stall: 30 s, when the liveness probe has given up. A process that was
+#: stopped for hours must not count for long when it goes on.
+_MOST_LAG_SAMPLES = 1200
 _SESSION_SECONDS = (1, 5, 15, 60, 180, 600, 1800, 3600, 4 * 3600)
 
 
@@ -86,6 +93,7 @@ class Tally:
         self.turnaround_seconds = Histogram(_TURNAROUND_SECONDS)
         self.session_seconds = Histogram(_SESSION_SECONDS)
         self.loop_lag_seconds = Histogram(_LAG_SECONDS)
+        self.loop_stalled_seconds = 0.0
         self.inbound_seconds = 0.0
         self.outbound_seconds = 0.0
         self.sessions_started = 0
@@ -95,6 +103,18 @@ class Tally:
         self.refused: dict[str, int] = dict.fromkeys(Refusal, 0)
         self.tls_failures: dict[str, int] = dict.fromkeys(TlsFailure, 0)
         self.frames_rejected: dict[str, int] = dict.fromkeys(REJECTIONS, 0)
+
+    def woke(self, late: float) -> None:
+        """Count by how many seconds the event loop was late to wake.
+
+        Each further waking that was due meanwhile counts as well, with the rest of the lateness
+        from then on. With one sample for a stall, the quantiles would leave out just the stalls.
+        """
+        if late > _STALL_SECONDS:
+            self.loop_stalled_seconds += late
+        missed = int(late / LAG_SAMPLE_SECONDS)
+        for number in range(min(missed + 1, _MOST_LAG_SAMPLES)):
+            self.loop_lag_seconds.add(late - number * LAG_SAMPLE_SECONDS)
 
     @property
     def frames(self) -> dict[str, int]:

@@ -6,6 +6,7 @@ Signals are sent to this very process; serve() is listening to them in every one
 import os
 import signal
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -172,6 +173,22 @@ async def test_200_connections_that_vanish_leave_nothing_behind() -> None:
         await service.metric_becomes("rt_audio_sessions_active", 0)
         assert await service.metric('rt_audio_sessions_total{outcome="aborted"}') == 200
         assert len(os.listdir("/proc/self/fd")) <= descriptors + 2
+
+
+async def test_a_stall_of_the_event_loop_is_seen_in_all_its_length() -> None:
+    async with serving() as service:
+
+        async def late() -> float:
+            """Return how many wake-ups were more than 0.1 s late."""
+            lag = 'rt_audio_event_loop_lag_seconds_bucket{{le="{}"}}'.format
+            return await service.metric(lag("+Inf")) - await service.metric(lag("0.1"))
+
+        before = await late()
+        time.sleep(0.5)  # noqa: ASYNC251  # nothing is waited for: this is the stall
+        with trio.fail_after(5):
+            while await service.metric("rt_audio_event_loop_stalled_seconds_total") < 0.4:
+                await trio.lowlevel.checkpoint()
+        assert await late() - before >= 15
 
 
 async def test_a_half_close_ends_its_own_call() -> None:

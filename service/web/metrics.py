@@ -104,6 +104,10 @@ class _ServiceCollector(Collector):
             "event_loop_lag_seconds", "How late the event loop wakes a sleeper.", [],
             [((), tally.loop_lag_seconds)],
         )  # fmt: skip
+        yield _count(
+            "event_loop_stalled_seconds", "Time that the event loop stood still, 20 ms or more.",
+            tally.loop_stalled_seconds,
+        )  # fmt: skip
         yield _counter(
             "codec_fallbacks", "Sessions that got this codec though they asked for another.",
             "codec", tally.codec_fallbacks,

@@ -32,6 +32,7 @@ SERIES: dict[str, list[tuple[str, str]]] = {
     "rt_audio_frame_turnaround_seconds_count": [],
     "rt_audio_session_duration_seconds_count": [],
     "rt_audio_event_loop_lag_seconds_count": [],
+    "rt_audio_event_loop_stalled_seconds_total": [],
     "rt_audio_sessions_active": [],
     "rt_audio_draining": [],
 }
@@ -88,6 +89,35 @@ def test_what_is_counted_is_shown(metrics: Metrics, roster: Roster, tally: Tally
     assert value(metrics, f"{turnaround}_bucket", le="5.0") == 2
     assert value(metrics, f"{turnaround}_bucket", le="+Inf") == 3
     assert value(metrics, f"{turnaround}_sum") == pytest.approx(99.05)
+
+
+def lags(metrics: Metrics) -> dict[str, float]:
+    """Return how many wake-ups of the event loop were late by at most so much, and their sum."""
+    name = "rt_audio_event_loop_lag_seconds"
+    bounds = {bound: value(metrics, f"{name}_bucket", le=bound) for bound in ("0.1", "0.5", "+Inf")}
+    return {name: count for name, count in bounds.items() if count is not None}
+
+
+def test_a_stall_of_the_event_loop_counts_each_waking_that_it_swallowed(
+    metrics: Metrics, tally: Tally
+) -> None:
+    """Frozen for 2 s of every 10 s: one waking in ten is later than 1 s."""
+    stalled = "rt_audio_event_loop_stalled_seconds_total"
+    for _ in range(320):
+        tally.woke(0.001)
+    assert value(metrics, stalled) == 0
+    tally.woke(2.0)
+    assert value(metrics, stalled) == pytest.approx(2)
+    # Every 25 ms: 2 s late, 1.975 s, ... 0.1 s, 0.075 s, 0.05 s, 0.025 s and just in time.
+    assert lags(metrics) == {"0.1": 325, "0.5": 341, "+Inf": 401}
+
+
+def test_a_process_that_was_stopped_for_hours_counts_them_at_once(
+    metrics: Metrics, tally: Tally
+) -> None:
+    tally.woke(8 * 3600.0)
+    assert value(metrics, "rt_audio_event_loop_stalled_seconds_total") == 8 * 3600
+    assert lags(metrics) == {"0.1": 0, "0.5": 0, "+Inf": 1200}
 
 
 def test_the_service_says_what_it_is(metrics: Metrics) -> None:
