@@ -115,7 +115,7 @@ class _Writer:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._queue: SimpleQueue[str | Event] = SimpleQueue()
-        # Each of the two has one thread that adds to it.
+        # Two counts and no lock: the event loop's thread adds to one, the writer to the other.
         self._refused = self._failed = 0
         self._told = 0
         # A daemon, because the process ends even if the thread is stuck in a write.
@@ -147,12 +147,9 @@ class _Writer:
             lines = [item for item in batch if isinstance(item, str)]
             if lines and self._write(lines) and self._told < self.dropped:
                 self._tell()
-            for mark in batch:
-                if isinstance(mark, Event):
-                    if self._queue.empty():
-                        mark.set()
-                    else:
-                        self._queue.put(mark)
+            for item in batch:
+                if isinstance(item, Event):
+                    item.set()
             if self._queue.empty():
                 sleep(_GATHER_SECONDS)
 

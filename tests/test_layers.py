@@ -34,7 +34,7 @@ ROWS = (
         "codec": "G.711 in three tiers",
         "ending": "how calls end",
         "plain": "a stranger's text for logs and terminals",
-        "logs": "structlog",
+        "logs": "structlog, and the thread that writes",
         "networks": "IP addresses, and networks of them",
     },
 )
