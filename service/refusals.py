@@ -15,7 +15,7 @@ _LOG_SECONDS = 1
 
 
 class Refusals:
-    """Notes upgrades that were refused, and TLS handshakes that failed.
+    """Notes upgrades and connections that were refused, and TLS handshakes that failed.
 
     `message` may have a stranger's text in it; `caller` is what is known of the stranger, by name.
     """
@@ -28,6 +28,11 @@ class Refusals:
         """Note that an upgrade was refused."""
         self._tally.refused[reason] += 1
         self._tell("upgrade_refused", reason.value, message, caller)
+
+    def connection(self, reason: Refusal, message: str, **caller: str) -> None:
+        """Note that a connection was refused before its first request."""
+        self._tally.refused[reason] += 1
+        self._tell("connection_refused", reason.value, message, caller)
 
     def tls(self, reason: TlsFailure, message: str, **caller: str) -> None:
         """Note that a TLS handshake failed."""

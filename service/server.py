@@ -79,6 +79,7 @@ async def serve(
     tally = Tally(codec.available(), codec.LAWS)
     metrics = Metrics(roster, tally, {name: name in codec.available() for name in codec.ORDER})
     tracing = _tracing()
+    refusals = Refusals(tally)
     shared = Shared(
         app=ASGIWrapper(create_app(settings, roster, tally, access, metrics, tracing)),
         config=_hypercorn_config(),
@@ -88,10 +89,10 @@ async def serve(
         pump=Pump() if sys.platform == "linux" else None,
         tls=_tls_context(settings),
         proxies=Proxies(
-            Networks(settings.trusted_proxies if settings.proxy_protocol else ()), tally
+            Networks(settings.trusted_proxies if settings.proxy_protocol else ()), refusals
         ),
         send_seconds=settings.send_timeout_seconds,
-        refusals=Refusals(tally),
+        refusals=refusals,
     )
     listeners = await _listeners(settings)
     async with _lifespan(shared), trio.open_nursery() as background:

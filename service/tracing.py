@@ -32,7 +32,8 @@ _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL
 _PROTOCOL = "http/protobuf"
 _BATCH = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
 #: While the thread encodes a batch, a system call of the event loop may wait 5 ms to go on. The
-#: SDK's own 512 spans, 28 ms of work, held up a loop by up to 8 ms; these mostly by under 1 ms, at worst by 4 ms.
+#: SDK's own 512 spans, 28 ms of work, held up a loop by up to 8 ms; these mostly by under 1 ms, at
+#: worst by 4 ms.
 _BATCH_SPANS = 64
 #: How long the exit may wait for the last spans to be sent, in seconds.
 _FLUSH_SECONDS = 1.0

@@ -1,6 +1,5 @@
 """A span for each call: what it says, and that neither it nor its collector can hold up a call."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from service.calls.session import Session
 from service.config import ConfigurationError, Settings
 from service.server import serve
 from tests.peers.collector import attributes, collecting
+from tests.peers.logged import entries
 from tests.peers.processes import ROOT
 from tests.peers.serving import Started, serving, terminate
 
@@ -36,12 +36,8 @@ async def ended(service: Started) -> None:
     assert service.in_full is True
 
 
-def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
-    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-
-
 async def test_a_call_is_a_span_of_its_callers_trace(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], set_up_logs: SetUp
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], set_up_logs: SetUp
 ) -> None:
     set_up_logs("info", "json")
     with collecting() as collector:
@@ -61,7 +57,7 @@ async def test_a_call_is_a_span_of_its_callers_trace(
     assert span.end_time_unix_nano > span.start_time_unix_nano
     assert span.status.code == Status.STATUS_CODE_UNSET
     said = attributes(span)
-    started, finished = [line for line in logged(capsys) if "session" in line]
+    started, finished = [line for line in entries(capfd) if "session" in line]
     assert said.pop("network.peer.port")
     assert said == {
         "client.address": "192.0.2.1", "network.peer.address": "127.0.0.1",
@@ -76,7 +72,7 @@ async def test_a_call_is_a_span_of_its_callers_trace(
 
 
 async def test_without_a_traceparent_a_call_has_a_trace_of_its_own_and_the_log_names_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], set_up_logs: SetUp
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], set_up_logs: SetUp
 ) -> None:
     set_up_logs("info", "json")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "voice")
@@ -88,7 +84,7 @@ async def test_without_a_traceparent_a_call_has_a_trace_of_its_own_and_the_log_n
             await ended(service)
     traces = {span.trace_id.hex() for span in collector.spans}
     assert len(traces) == 2
-    assert {line["trace_id"] for line in logged(capsys) if "session" in line} == traces
+    assert {line["trace_id"] for line in entries(capfd) if "session" in line} == traces
     assert attributes(collector.resources[0])["service.name"] == "voice"
 
 
@@ -113,7 +109,7 @@ async def test_only_a_bug_of_the_service_is_an_error(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_collector_that_stalls_holds_up_neither_a_call_nor_the_exit(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], set_up_logs: SetUp
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], set_up_logs: SetUp
 ) -> None:
     set_up_logs("info", "json")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
@@ -129,7 +125,7 @@ async def test_a_collector_that_stalls_holds_up_neither_a_call_nor_the_exit(
                 assert await call.ask(b"hi") == b"hi"
                 await call.leave()
             await ended(service)
-    assert [line["event"] for line in logged(capsys) if line["event"] == "spans_lost"]
+    assert entries(capfd, "spans_lost")
 
 
 @pytest.mark.parametrize(

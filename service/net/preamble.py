@@ -7,18 +7,14 @@ import socket
 
 import trio
 
-from service import logs
 from service.net.http1 import Address
 from service.net.proxy import MAX_HEADER_BYTES, MalformedHeader, parse
 from service.networks import Networks, endpoint
-from service.tally import Refusal, Tally
-
-_log = logs.get(__name__)
+from service.refusals import Refusals
+from service.tally import Refusal
 
 #: How long a proxy may take over its header, in seconds; three cover a retransmission (section 2).
 _HEADER_SECONDS = 5
-#: One log line in so many seconds for connections without a header.
-_LOG_SECONDS = 1
 
 
 class Proxies:
@@ -28,9 +24,8 @@ class Proxies:
     there is a header (section 2): then anybody could claim any address.
     """
 
-    def __init__(self, networks: Networks, tally: Tally) -> None:
-        self._networks, self._tally = networks, tally
-        self._lines = logs.Sparse(_LOG_SECONDS)
+    def __init__(self, networks: Networks, refusals: Refusals) -> None:
+        self._networks, self._refusals = networks, refusals
 
     def __contains__(self, peer: Address) -> bool:
         return peer[0] in self._networks
@@ -51,16 +46,7 @@ class Proxies:
             raise trio.BrokenResourceError from late
 
     def _note(self, proxy: Address, message: str) -> None:
-        self._tally.refused[Refusal.PROXY_HEADER] += 1
-        left_out = self._lines.passes(trio.current_time())
-        if left_out is not None:
-            _log.warning(
-                "connection_refused",
-                reason=Refusal.PROXY_HEADER.value,
-                message=message,
-                peer=endpoint(*proxy),
-                left_out=left_out,
-            )
+        self._refusals.connection(Refusal.PROXY_HEADER, message, peer=endpoint(*proxy))
 
 
 async def read_header(transport: socket.socket) -> Address | None:

@@ -1,6 +1,5 @@
 """The PROXY protocol: headers as bytes, and the connections that begin with them."""
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from service.net.preamble import read_header
 from service.net.proxy import MAX_HEADER_BYTES, Header, MalformedHeader, parse
 from tests.peers.callers import StreamCaller, tcp_pair
+from tests.peers.logged import entries
 from tests.peers.proxies import LOCAL, PROXY, SIGNATURE, binary, line, tcp
 from tests.peers.reach import read_head, upgrade_request
 from tests.peers.serving import serving, terminate
@@ -161,13 +161,9 @@ REFUSED = 'rt_audio_connections_refused_total{reason="proxy_header"}'
 SetUp = Callable[[str, str], None]
 
 
-def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
-    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-
-
 @pytest.mark.parametrize("tls", [False, True])
 async def test_a_call_behind_a_proxy_has_the_clients_address_in_its_log_lines(
-    tls: bool, capsys: pytest.CaptureFixture[str], set_up_logs: SetUp
+    tls: bool, capfd: pytest.CaptureFixture[str], set_up_logs: SetUp
 ) -> None:
     set_up_logs("info", "json")
     told = {
@@ -181,9 +177,9 @@ async def test_a_call_behind_a_proxy_has_the_clients_address_in_its_log_lines(
             call = await service.call()
             assert await call.ask(b"hi") == b"hi"
             await call.leave()
-    entries = [e for e in logged(capsys) if e["event"] in ("session_started", "session_ended")]
-    assert len(entries) == 2 * len(told)
-    for entry, peer in zip(entries, [peer for peer in told for _ in range(2)], strict=True):
+    said = [entry for entry in entries(capfd) if "session" in entry]
+    assert len(said) == 2 * len(told)
+    for entry, peer in zip(said, [peer for peer in told for _ in range(2)], strict=True):
         assert str(entry["peer"]).startswith(peer)
 
 
@@ -196,7 +192,7 @@ async def test_a_plain_request_and_a_health_check_behind_a_proxy_are_answered() 
 
 
 async def test_a_trusted_proxy_without_a_header_is_hung_up_on_counted_and_logged_sparsely(
-    capsys: pytest.CaptureFixture[str], set_up_logs: SetUp
+    capfd: pytest.CaptureFixture[str], set_up_logs: SetUp
 ) -> None:
     set_up_logs("info", "json")
     async with serving(**TRUSTING) as service:
@@ -207,7 +203,7 @@ async def test_a_trusted_proxy_without_a_header_is_hung_up_on_counted_and_logged
                 assert await stream.receive_some() == b""
         service.preamble = HEALTH_CHECK
         assert await service.metric(REFUSED) == 3
-    [entry] = [entry for entry in logged(capsys) if entry["event"] == "connection_refused"]
+    [entry] = entries(capfd, "connection_refused")
     assert entry["reason"] == "proxy_header"
     assert "begins with something else" in str(entry["message"])
     assert str(entry["peer"]).startswith("127.0.0.1:")
@@ -243,7 +239,7 @@ async def test_a_proxy_that_says_nothing_holds_neither_the_exit_nor_a_newcomers_
 
 
 async def test_who_is_not_trusted_needs_no_header_and_none_of_his_is_believed(
-    capsys: pytest.CaptureFixture[str], set_up_logs: SetUp
+    capfd: pytest.CaptureFixture[str], set_up_logs: SetUp
 ) -> None:
     set_up_logs("info", "json")
     async with serving(trusted_proxies="192.0.2.0/24", proxy_protocol=True) as service:
@@ -253,5 +249,5 @@ async def test_who_is_not_trusted_needs_no_header_and_none_of_his_is_believed(
             stream = await service.connect()
             await stream.send_all(header + upgrade_request("/ws/audio"))
             assert (await read_head(stream)).startswith(b"HTTP/1.1 400 ")
-    started = [entry for entry in logged(capsys) if entry["event"] == "session_started"]
+    started = entries(capfd, "session_started")
     assert [str(entry["peer"]).split(":")[0] for entry in started] == ["127.0.0.1"]
