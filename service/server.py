@@ -152,7 +152,7 @@ async def _until_drained(
             await _let_finish(settings, roster, at_once=number == signal.SIGINT)
             in_full = True
             nursery.cancel_scope.cancel()
-        roster.draining, roster.accepting = True, False
+        roster.drain()
         await roster.dismiss()
         with trio.move_on_after(CLOSE_SECONDS + 0.5):
             await roster.wait_empty()
@@ -160,11 +160,11 @@ async def _until_drained(
 
 
 async def _let_finish(settings: Settings, roster: Roster, *, at_once: bool) -> None:
-    roster.draining = True
+    roster.stopping = True
+    # Not ready, but still accepting: load balancers need a while to notice.
+    notice_over = roster.drain(settings.drain_notice_seconds)
     if not at_once:
-        # Not ready, but still accepting: load balancers need a while to notice.
-        await trio.sleep(settings.drain_notice_seconds)
-        roster.accepting = False
+        await trio.sleep_until(notice_over)
         with trio.move_on_after(settings.drain_seconds):
             await roster.wait_empty()
 

@@ -39,8 +39,8 @@ ROWS = (
     },
 )
 HOMES = {
-    "quart": {"web.app", "web.pages", "web.upgrade"},
-    "quart_trio": {"web.app", "web.upgrade"},
+    "quart": {"web.app", "web.errors", "web.pages", "web.probes", "web.upgrade"},
+    "quart_trio": {"web.app", "web.errors", "web.probes", "web.upgrade"},
     "hypercorn": {"server", "net.connection", "net.http1"},
     "h11": {"net.http1", "client.dial"},
     "prometheus_client": {"web.metrics"},

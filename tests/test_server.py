@@ -207,7 +207,8 @@ async def test_beyond_max_sessions_an_upgrade_is_503_until_a_call_ends() -> None
         second = await service.connect()
         await second.send_all(upgrade_request("/ws/audio"))
         assert (bytes(await second.receive_some())).startswith(b"HTTP/1.1 503")
-        assert (await service.get("/ready"))[0] == 503
+        assert (await service.get("/ready"))[0] == 200
+        assert (await service.get("/capacity"))[0] == 503
         await first.leave()
         await service.metric_becomes("rt_audio_sessions_active", 0)
         third = await service.call()

@@ -1,8 +1,9 @@
-"""The calls on the line: admission, why the service is not ready, and the wait of a drain.
+"""The calls on the line: admission, drain, and the wait for the last call.
 
 Everything here decides at once and does no I/O; the caller of a method acts on its answer.
 """
 
+from math import inf
 from types import TracebackType
 
 import trio
@@ -16,14 +17,14 @@ _DISMISSED_AT_ONCE = 8
 class Roster:
     """The calls of one service, at most `max_sessions` at a time.
 
-    `draining`: shutting down, so not ready. `accepting`: still admits calls; true during the
-    notice time.
+    A drain begins with a notice: the service is not ready, and still admits calls. `stopping`: the
+    process is going to exit, so that nothing takes the drain back.
     """
 
     def __init__(self, max_sessions: int) -> None:
         self.max_sessions = max_sessions
-        self.draining = False
-        self.accepting = True
+        self.stopping = False
+        self._refuses_from = inf
         self._places: set[Place] = set()
         self._empty = trio.Event()
 
@@ -32,14 +33,34 @@ class Roster:
         """The number of calls on the line, those being answered included."""
         return len(self._places)
 
+    @property
+    def draining(self) -> bool:
+        """Whether the service is going away, its notice included: it is not ready."""
+        return self._refuses_from < inf
+
+    def drain(self, notice_seconds: float = 0.0) -> float:
+        """Begin a drain; return when its notice is over, in seconds of Trio's clock.
+
+        During a drain this can only shorten the notice.
+        """
+        self._refuses_from = min(self._refuses_from, trio.current_time() + notice_seconds)
+        return self._refuses_from
+
+    def take_back_the_drain(self) -> None:
+        """Be ready again; not for when the process is `stopping`."""
+        self._refuses_from = inf
+
     def refusal(self) -> Refusal | None:
         """Return why no further call is admitted, or None."""
-        if not self.accepting:
+        if self.draining and trio.current_time() >= self._refuses_from:
             return Refusal.DRAINING
         return Refusal.AT_CAPACITY if self.active >= self.max_sessions else None
 
-    def unready(self) -> Refusal | None:
-        """Return why the service is not ready, or None."""
+    def no_capacity(self) -> Refusal | None:
+        """Return why a balancer should send newcomers elsewhere, or None.
+
+        In a drain that is from the beginning of the notice on.
+        """
         return Refusal.DRAINING if self.draining else self.refusal()
 
     def admit(self) -> "Place | Refusal":

@@ -1,14 +1,12 @@
-"""The Quart-Trio app: the console's pages · /health · /ready · /metrics · /ws/audio · /ws/echo.
+"""The Quart-Trio app: pages and probes from files of their own, and the WebSockets.
 
 For an upgrade it decides only: check, agree on terms, admit, answer, run the call.
 """
 
 from typing import TYPE_CHECKING
 
-import trio
-from quart import Response, Websocket, jsonify, request, websocket
+from quart import Response, Websocket, websocket
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException, NotFound
 
 from service import logs
 from service.calls.call import Call, Echo, hold
@@ -23,8 +21,10 @@ from service.tally import Refusal, Tally
 from service.web import admission
 from service.web.access import Access
 from service.web.admission import Refused
+from service.web.errors import answer_in_json, bad_parameter, error
 from service.web.metrics import Metrics
 from service.web.pages import console
+from service.web.probes import Probes, Scrapes
 from service.web.upgrade import App, accept, caller_of
 
 if TYPE_CHECKING:
@@ -45,9 +45,10 @@ def create_app(
     app = App(__name__)
     if settings.console:
         app.register_blueprint(console(settings, roster, access))
-    _Probes(roster, metrics).register(app)
+    Probes(roster).register(app)
+    Scrapes(metrics).register(app)
     _Upgrades(settings, roster, tally, access, tracing).register(app)
-    app.register_error_handler(HTTPException, _http_error)
+    answer_in_json(app)
     return app
 
 
@@ -60,35 +61,6 @@ def limits_of(settings: Settings) -> Limits:
         ping_seconds=settings.ping_seconds,
         pong_seconds=settings.pong_seconds,
     )
-
-
-class _Probes:
-    """What Kubernetes and Prometheus ask."""
-
-    def __init__(self, roster: Roster, metrics: Metrics) -> None:
-        self._roster, self._metrics = roster, metrics
-        self._scraping = trio.Semaphore(1)
-
-    def register(self, app: QuartTrio) -> None:
-        app.get("/health")(self.health)
-        app.get("/ready")(self.ready)
-        app.get("/metrics")(self.scrape)
-
-    async def health(self) -> Response:
-        return jsonify(status="ok")
-
-    async def ready(self) -> Response:
-        reason = self._roster.unready()
-        if reason is None:
-            return jsonify(status="ready")
-        return _error(503, reason, "no further session is taken now")
-
-    async def scrape(self) -> Response:
-        # A page takes 3 ms; of many scrapers each waits for its turn, and the calls have theirs.
-        async with self._scraping:
-            await trio.lowlevel.checkpoint()
-            page, content_type = self._metrics.render(request.headers.get("Accept", ""))
-        return Response(page, content_type=content_type)
 
 
 class _Upgrades:
@@ -139,25 +111,18 @@ class _Upgrades:
             await hold(link, Echo(), self._limits, scope)
 
     async def not_upgraded(self) -> Response:
-        response = _error(426, "upgrade_required", "connect with a WebSocket (RFC 6455)")
+        response = error(426, "upgrade_required", "connect with a WebSocket (RFC 6455)")
         response.headers["Upgrade"] = "websocket"
         response.headers["Connection"] = "Upgrade"
         return response
 
     async def bad_parameter(self, bad: BadParameter) -> Response:
         self._note(Refusal.BAD_PARAMETER, str(bad))
-        return _error(
-            400,
-            Refusal.BAD_PARAMETER,
-            str(bad),
-            parameter=bad.parameter,
-            value=bad.value,
-            allowed=bad.allowed,
-        )
+        return bad_parameter(str(bad), bad.parameter, bad.value, bad.allowed)
 
     async def refused(self, refusal: Refused) -> Response:
         self._note(refusal.reason, str(refusal))
-        response = _error(refusal.status, refusal.reason, str(refusal))
+        response = error(refusal.status, refusal.reason, str(refusal))
         response.headers.update(refusal.headers)
         return response
 
@@ -185,21 +150,3 @@ class _Upgrades:
 
     def _note(self, reason: Refusal, message: str) -> None:
         self._refusals.upgrade(reason, message, **caller_of(websocket, self._trusted).known())
-
-
-async def _http_error(error: HTTPException) -> Response:
-    name = error.name.lower().replace(" ", "_")
-    message = error.description or error.name
-    if isinstance(error, NotFound):
-        message = "there is nothing at this path; audio is at /ws/audio"
-    response = _error(error.code or 500, name, message)
-    for key, value in error.get_headers():
-        if key == "Allow":
-            response.headers[key] = value
-    return response
-
-
-def _error(status: int, error: str, message: str, **details: str) -> Response:
-    response = jsonify(error=error, message=message, **details)
-    response.status_code = status
-    return response

@@ -117,6 +117,10 @@ class _ServiceCollector(Collector):
             logs.dropped(),
         )  # fmt: skip
         yield _gauge("draining", "1 while the service is going away.", roster.draining)
+        yield _gauge(
+            "accepting", "1 while GET /capacity answers 200: not draining, and not full.",
+            roster.no_capacity() is None,
+        )  # fmt: skip
         yield _gauge("max_sessions", "The most sessions at a time.", roster.max_sessions)
         available = GaugeMetricFamily(
             "rt_audio_codec_available", "1 if this interpreter has the codec.", labels=["codec"]

@@ -14,18 +14,25 @@ def test_calls_are_on_the_line_until_their_block_ends() -> None:
     roster = Roster(2)
     with admitted(roster), admitted(roster):
         assert roster.active == 2
-        assert roster.refusal() == roster.unready() == roster.admit() == "at_capacity"
+        assert roster.refusal() == roster.no_capacity() == roster.admit() == "at_capacity"
+        assert not roster.draining
     assert roster.active == 0
     assert roster.refusal() is None
-    assert roster.unready() is None
+    assert roster.no_capacity() is None
 
 
-def test_a_draining_service_is_unready_at_once_and_refuses_when_told() -> None:
+async def test_a_draining_service_refuses_newcomers_once_the_notice_is_over(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     roster = Roster(1)
-    roster.draining = True
-    assert (roster.unready(), roster.refusal()) == ("draining", None)
-    roster.accepting = False
-    assert (roster.unready(), roster.refusal()) == ("draining", "draining")
+    assert roster.drain(10) == roster.drain(20) == trio.current_time() + 10
+    assert (roster.draining, roster.no_capacity(), roster.refusal()) == (True, "draining", None)
+    await trio.sleep(10)
+    assert roster.refusal() == "draining"
+    roster.take_back_the_drain()
+    assert (roster.draining, roster.no_capacity(), roster.refusal()) == (False, None, None)
+    roster.drain()
+    assert roster.refusal() == "draining"
 
 
 async def test_the_wait_ends_with_the_last_call(autojump_clock: trio.testing.MockClock) -> None:

@@ -40,6 +40,14 @@ listen calls
     http-check expect status 200
     default-server {server} check inter {interval_ms}ms fall 2 rise 2
 {servers}
+
+# Nobody is sent here. It tells who has room, after more checks than mark an instance down above.
+backend room
+    option httpchk
+    http-check send meth GET uri /capacity ver HTTP/1.1 hdr Host balancer
+    http-check expect status 200
+    default-server {server} check inter {interval_ms}ms fall 4 rise 2
+{servers}
 """
 
 
@@ -97,19 +105,27 @@ class Balancer:
 
     def wait_until_up(self, instance: Instance) -> None:
         """Return once the balancer gives the instance calls."""
-        until(lambda: self._status(instance) == "UP", f"{instance.name} to be up")
+        until(lambda: self._asked(instance, "calls")[0] == "UP", f"{instance.name} to be up")
 
-    def _status(self, instance: Instance) -> str:
+    def wait_until_it_has_room(self, instance: Instance, room: bool) -> None:
+        """Return once the balancer has heard that the instance has room, or has none."""
+        # It takes an instance for up before it has asked, and then a single check marks it down.
+        wanted = ("UP", "L7OK") if room else ("DOWN", "L7STS")
+        until(lambda: self._asked(instance, "room") == wanted, f"{instance.name}: room {room}")
+
+    def _asked(self, instance: Instance, proxy: str) -> tuple[str, str]:
+        """Return the status of an instance, and that of its last check."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(str(self._stats))
                 connection.sendall(b"show stat\n")
                 answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
         except OSError:
-            return "no answer"
+            return "no answer", ""
         rows = csv.DictReader(answer.removeprefix("# ").splitlines())
-        [status] = [row["status"] for row in rows if row["svname"] == instance.name]
-        return status
+        name = (proxy, instance.name)
+        [row] = [row for row in rows if (row["pxname"], row["svname"]) == name]
+        return row["status"], row["check_status"]
 
 
 def haproxy() -> str | None:

@@ -72,7 +72,7 @@ async def test_idle_connections_by_the_hundred_cost_the_oldest_of_them_their_pla
             await stream.send_all(b"GET /")  # the kernel keeps a connection that says nothing
             idle.append(stream)
         assert (await service.get("/health"))[0] == 200
-        assert (await service.get("/ready"))[0] == 503
+        assert (await service.get("/capacity"))[0] == 503
         for stream in idle[:50]:
             with trio.fail_after(5):
                 assert await stream.receive_some() == b""
@@ -93,7 +93,7 @@ async def test_at_the_descriptor_limit_calls_and_probes_go_on() -> None:
         with trio.fail_after(10):
             for path in ("/health", "/metrics", "/health"):
                 assert (await service.get(path))[0] == 200
-            assert (await service.get("/ready"))[0] == 503
+            assert (await service.get("/capacity"))[0] == 503
             for call in calls:
                 assert await call.ask(b"live") == b"live"
         await service.hang_up()

@@ -60,7 +60,7 @@ async def test_gets_answer_in_json(path: str, status: int, body: dict[str, str])
     assert status < 400 or answer["message"]
 
 
-@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/metrics", "/ws/audio"])
+@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/capacity", "/metrics", "/ws/audio"])
 async def test_other_methods_are_405_in_json(path: str) -> None:
     response = await House().app.test_client().post(path)
     assert response.status_code == 405
@@ -85,15 +85,25 @@ async def test_metrics_come_in_the_format_that_is_asked_for() -> None:
     )
 
 
-async def test_readiness_says_why_not() -> None:
+async def test_a_full_service_is_ready_and_a_draining_one_is_not() -> None:
     house = House(max_sessions=1)
+
+    async def asked(path: str) -> tuple[int, str]:
+        response = await house.app.test_client().get(path)
+        answer = await response.get_json()
+        return response.status_code, answer.get("error") or answer["status"]
+
+    assert await asked("/capacity") == (200, "accepting")
+    assert await house.metric("rt_audio_accepting") == 1
     with house.place():
-        response = await house.app.test_client().get("/ready")
-        assert (response.status_code, (await response.get_json())["error"]) == (503, "at_capacity")
-    house.roster.draining = True
-    response = await house.app.test_client().get("/ready")
-    assert (response.status_code, (await response.get_json())["error"]) == (503, "draining")
-    assert (await house.app.test_client().get("/health")).status_code == 200
+        assert await asked("/ready") == (200, "ready")
+        assert await asked("/capacity") == (503, "at_capacity")
+        assert await house.metric("rt_audio_accepting") == 0
+    house.roster.drain(60)  # newcomers are admitted still, but balancers should not send any
+    assert await asked("/ready") == (503, "draining")
+    assert await asked("/capacity") == (503, "draining")
+    assert await house.metric("rt_audio_accepting") == 0
+    assert await asked("/health") == (200, "ok")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +131,8 @@ async def test_a_bad_parameter_is_400_before_the_upgrade(
 async def test_no_room_is_503_with_retry_after(reason: str) -> None:
     house = House(max_sessions=1)
     with house.place():
-        house.roster.accepting = reason == "at_capacity"
+        if reason == "draining":
+            house.roster.drain()
         status, body, headers = await refused(house)
     assert (status, body["error"], headers[b"retry-after"]) == (503, reason, b"1")
     assert house.tally.refused[reason] == 1

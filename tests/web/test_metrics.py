@@ -70,16 +70,16 @@ def test_every_codec_has_its_latencies(metrics: Metrics, direction: str) -> None
         assert value(metrics, series, codec=name, law=law, le=bound) == 0, (name, law, bound)
 
 
-def test_what_is_counted_is_shown(metrics: Metrics, roster: Roster, tally: Tally) -> None:
+async def test_what_is_counted_is_shown(metrics: Metrics, roster: Roster, tally: Tally) -> None:
     tally.frame_bytes["alaw"].add(160)
     tally.frame_bytes["ulaw"].add(160)
     tally.sessions["stuck"] += 1
     tally.turnaround_seconds.add(0.02)
     tally.turnaround_seconds.add(0.03)
     tally.turnaround_seconds.add(99)
-    roster.draining = True
     with admitted(roster):
         assert value(metrics, "rt_audio_sessions_active") == 1
+    roster.drain()
     assert value(metrics, "rt_audio_sessions_active") == 0
     assert value(metrics, "rt_audio_frames_total", direction="inbound") == 2
     assert value(metrics, "rt_audio_sessions_total", outcome="stuck") == 1

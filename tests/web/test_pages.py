@@ -131,7 +131,7 @@ async def test_the_page_is_told_why_an_upgrade_would_be_refused(tmp_path: Path) 
     assert (await facts(house, "origin=http://elsewhere", **known))["refusal"] == "origin"
     with house.place():
         assert (await facts(house, **known))["refusal"] == "at_capacity"
-    house.roster.accepting = False
+    house.roster.drain()
     assert (await facts(house, **known))["refusal"] == "draining"
     assert (await facts(house, **known))["retry_after"] == 1
     assert not any(house.tally.refused.values())
