@@ -17,6 +17,8 @@ from time import sleep
 
 import structlog
 
+#: From the most lines to the fewest.
+LEVELS = ("debug", "info", "warning", "error")
 #: The queue's limit, about 4 MiB: three seconds of a storm of upgrades.
 _MOST_LINES = 8192
 #: So many lines are written at once, about 64 KiB; joining them holds up no frame.
@@ -29,6 +31,28 @@ _FLUSH_SECONDS = 1
 
 #: The writer of this process; there is none before `set_up`.
 _writer: "_Writer | None" = None
+
+
+class _Logger(structlog.make_filtering_bound_logger("info")):  # type: ignore[misc]
+    """The class of every logger; `set_level` gives it another base.
+
+    Loggers are made once and kept, which a storm of calls needs. So the level is not theirs.
+    """
+
+
+def set_level(level: str) -> None:
+    """Have loggers write lines from this level on, those too that are in use.
+
+    Below the level their methods do nothing at all, which is what a storm of calls can afford. A
+    call asks once, as it begins, whether its frames are logged.
+    """
+    _Logger.__bases__ = (structlog.make_filtering_bound_logger(level),)
+
+
+def level() -> str:
+    """Return the level from which on lines are written, one of LEVELS."""
+    number: int = get(__name__).get_effective_level()
+    return logging.getLevelName(number).lower()
 
 
 def set_up(level: str, form: str) -> None:
@@ -67,10 +91,10 @@ def set_up(level: str, form: str) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.raiseExceptions = False
     lines = _Lines(_writer.put)
+    set_level(level)
     structlog.configure(
         processors=[*shared, *rendering],
-        # Below the level its methods do nothing at all, which is what a storm of calls can afford.
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=_Logger,
         # Past the standard library: its record and handler double the cost of a line.
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,

@@ -11,6 +11,7 @@ from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import pytest
+import structlog
 import trio
 
 from service import logs
@@ -46,6 +47,24 @@ def test_the_level_is_ours_and_other_packages_stay_quiet(
     logs.get("service.test").debug("detail")
     logging.getLogger("websockets.server").debug("< BINARY 00 00 00 00")
     assert [line["event"] for line in entries(capfd)] == ["detail"]
+
+
+def test_the_level_changes_under_loggers_that_are_in_use(
+    capfd: pytest.CaptureFixture[str],
+    set_up_logs: SetUp,
+) -> None:
+    set_up_logs("info", "json")
+    structlog.configure(cache_logger_on_first_use=True)
+    log = logs.get("service.test")
+    for level in ("info", "debug", "error", "info"):
+        logs.set_level(level)
+        assert logs.level() == level
+        assert log.is_enabled_for(logging.DEBUG) is (level == "debug")
+        log.debug("detail", level_now=level)
+        log.info("news", level_now=level)
+    assert [(line["event"], line["level_now"]) for line in entries(capfd)] == [
+        ("news", "info"), ("detail", "debug"), ("news", "debug"), ("news", "info"),
+    ]  # fmt: skip
 
 
 def test_an_exception_is_one_line(
