@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from service.client.dial import ClientError
     from service.client.stream import Report, Stream
     from service.config import Settings
+    from service.server import Ports
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,9 +65,11 @@ class _Invitation:
         shown = settings.console and settings.log_format != "json" and sys.stderr.isatty()
         self._settings = settings if shown else None
 
-    def started(self, value: int | None = None) -> None:
+    def started(self, value: "Ports | None" = None) -> None:
         if self._settings is not None and value is not None:
-            click.echo(f"Open {self._settings.url(value)} in a browser. Ctrl-C ends it.", err=True)
+            settings, (public, admin) = self._settings, value
+            url = settings.url(public) if admin is None else settings.admin_url(admin)
+            click.echo(f"Open {url} in a browser. Ctrl-C ends it.", err=True)
 
 
 # The options take any text here, because Settings alone says which values are allowed.

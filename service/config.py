@@ -95,6 +95,14 @@ class Settings(BaseSettings):
         8001, "TCP port", "0 lets the system choose", "a whole number from 0 to 65535",
         ge=0, le=65535,
     )  # fmt: skip
+    admin_host: str = _setting(
+        "127.0.0.1", "address", "the address of the admin listener; whoever reaches it may do all",
+        "an address or host name", min_length=1,
+    )  # fmt: skip
+    admin_port: int | None = _setting(
+        None, "TCP port", "listen there for operators; /metrics and the console move there",
+        "a whole number from 0 to 65535", ge=0, le=65535,
+    )  # fmt: skip
     max_sessions: int = _setting(
         1000, "sessions", "beyond it an upgrade gets 503, so that a pod never drowns",
         "a whole number from 1 to 100000", ge=1, le=100_000,
@@ -187,9 +195,11 @@ class Settings(BaseSettings):
 
     def url(self, port: int) -> str:
         """Return the URL of the service for a browser on this machine, with the bound port."""
-        host = {"0.0.0.0": "localhost", "::": "localhost"}.get(self.host, self.host)
-        scheme = "http" if self.tls_cert_file is None else "https"
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
+        return _url("http" if self.tls_cert_file is None else "https", self.host, port)
+
+    def admin_url(self, port: int) -> str:
+        """Return the URL of the admin listener, as `url` does."""
+        return _url("http", self.admin_host, port)
 
     @classmethod
     def load(cls, **options: Any) -> Self:
@@ -213,6 +223,11 @@ class Settings(BaseSettings):
             raise ConfigurationError(f"{where}: must be {allowed(name)}{said}") from None
         except LookupError as error:
             raise ConfigurationError(f"{_variable('codec_order')}: {error}") from None
+
+
+def _url(scheme: str, host: str, port: int) -> str:
+    host = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, host)
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def unknown_variables() -> list[str]:

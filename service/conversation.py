@@ -57,6 +57,11 @@ class Link(ABC):
     async def carry(self, conversation: Conversation, limits: Limits) -> Ending:
         """Reply to each message until the conversation is over; return how it ended."""
 
+    @property
+    def unsent_bytes(self) -> int:
+        """How many bytes wait until the peer reads, as far as the link knows."""
+        return 0
+
     @abstractmethod
     async def close(self, ending: Ending) -> None:
         """Tell the peer how it ended, if anybody is there, and close the connection.

@@ -6,7 +6,9 @@ line, the totals as a count. Exceptions are for bugs.
 
 from typing import Literal, NamedTuple, final, get_args
 
-Outcome = Literal["completed", "aborted", "rejected", "idle", "drained", "stuck", "error"]
+Outcome = Literal[
+    "completed", "aborted", "rejected", "idle", "drained", "dismissed", "stuck", "error"
+]
 #: Why a message was refused; each ends its call as `rejected`.
 Rejection = Literal["odd_length", "text", "too_large", "protocol", "invalid_text", "wav_header"]
 
@@ -51,6 +53,7 @@ class Ending(NamedTuple):
 ABORTED = Ending("aborted", told=False)
 STUCK = Ending("stuck", told=False)
 DRAINED = Ending("drained", GOING_AWAY, "the service is restarting; please reconnect")
+DISMISSED = Ending("dismissed", POLICY_VIOLATION, "an operator ended the call")
 FAULT = Ending("error", INTERNAL_ERROR, "internal error")
 
 

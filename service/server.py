@@ -6,19 +6,21 @@
           listening: until a signal came and the calls are over
 
 The drain runs while listeners and connections are both alive. So /health, /ready and /metrics
-answer until the last call is over.
+answer until the last call is over, and the admin listener does.
 """
 
 import gc
 import logging
 import os
-import resource
 import signal
 import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from ipaddress import ip_address
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,6 +37,8 @@ from service.conversation import CLOSE_SECONDS
 from service.net.accept import accept
 from service.net.certificate import server_context
 from service.net.connection import Connection, Shared
+from service.net.descriptors import share_out
+from service.net.http1 import REQUESTS_AT_ONCE
 from service.net.lobby import Lobby
 from service.net.preamble import Proxies
 from service.net.pump import Pump
@@ -42,7 +46,7 @@ from service.networks import Networks
 from service.refusals import Refusals
 from service.tally import LAG_SAMPLE_SECONDS, Tally
 from service.web.access import Access
-from service.web.app import create_app
+from service.web.app import create_admin_app, create_app
 from service.web.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -58,24 +62,48 @@ _BACKLOG = 4096
 _GC_THRESHOLDS = (2000, 0, 1000)
 #: The variables of OpenTelemetry's specification that say where spans go, the first one first.
 _SPAN_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-#: Descriptors for listeners, event loops, logs and what a scrape of /metrics reads.
-_OWN_FILES = 32
-#: There may be as many connections that are no calls as there may be sessions, or so many.
-_LOBBY = 100
+#: Operators have places and descriptors of their own, so that no crowd of callers keeps them out.
+_ADMIN_LOBBY = 16
+
+
+class Ports(NamedTuple):
+    """The bound TCP ports; `admin` is None without an admin listener."""
+
+    public: int
+    admin: int | None
+
+
+class _Door(NamedTuple):
+    """Where connections come in, and what their connections share."""
+
+    listeners: Sequence[trio.SocketListener]
+    shared: Shared
+
+    @property
+    def port(self) -> int:
+        """The bound TCP port."""
+        number: int = self.listeners[0].socket.getsockname()[1]
+        return number
+
+    def close(self) -> None:
+        """Listen no more."""
+        for listener in self.listeners:
+            listener.socket.close()
 
 
 async def serve(
-    settings: Settings, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+    settings: Settings, *, task_status: trio.TaskStatus[Ports] = trio.TASK_STATUS_IGNORED
 ) -> bool:
     """Serve until a signal; return False if a second signal cut the drain short.
 
-    Reports the bound TCP port through `task_status` once the service can be used. SIGTERM drains,
+    Reports the bound TCP ports through `task_status` once the service can be used. SIGTERM drains,
     SIGINT closes all sessions at once. Raises ConfigurationError if the service cannot start as
     configured.
     """
     access = Access.load(settings.allowed_origins, settings.tokens_file)
-    files = _plan_files(settings.max_sessions)
-    roster = Roster(files.sessions)
+    operators = 0 if settings.admin_port is None else _ADMIN_LOBBY
+    descriptors = share_out(settings.max_sessions, operators)
+    roster = Roster(descriptors.sessions)
     tally = Tally(codec.available(), codec.LAWS)
     metrics = Metrics(roster, tally, {name: name in codec.available() for name in codec.ORDER})
     tracing = _tracing()
@@ -84,7 +112,7 @@ async def serve(
         app=ASGIWrapper(create_app(settings, roster, tally, access, metrics, tracing)),
         config=_hypercorn_config(),
         context=WorkerContext(None),
-        lobby=Lobby(files.lobby),
+        lobby=Lobby(descriptors.lobby),
         # The pump needs epoll; without it each session reads its own stream.
         pump=Pump() if sys.platform == "linux" else None,
         tls=_tls_context(settings),
@@ -94,23 +122,42 @@ async def serve(
         send_seconds=settings.send_timeout_seconds,
         refusals=refusals,
     )
-    listeners = await _listeners(settings)
-    async with _lifespan(shared), trio.open_nursery() as background:
+    doors = [_Door(await _listeners("", settings.host, settings.port), shared)]
+    if settings.admin_port is not None:
+        admin = replace(
+            shared,
+            app=ASGIWrapper(create_admin_app(settings, roster, tally, access, metrics, tracing)),
+            lobby=Lobby(operators),
+            tls=None,
+            proxies=Proxies(Networks(()), refusals),
+            turnstile=trio.Semaphore(REQUESTS_AT_ONCE),
+        )
+        try:
+            listeners = await _listeners("ADMIN_", settings.admin_host, settings.admin_port)
+        except ConfigurationError:
+            doors[0].close()
+            raise
+        doors.append(_Door(listeners, admin))
+    async with _lifespans(doors), trio.open_nursery() as background:
         if shared.pump is not None:
             background.start_soon(shared.pump.run)
         background.start_soon(_watch_lag, tally)
         async with trio.open_nursery() as connections:
 
-            def take(transport: socket.socket) -> None:
+            def take(shared: Shared, transport: socket.socket) -> None:
                 connections.start_soon(Connection(shared, transport).run)
 
             async with trio.open_nursery() as listening:
-                for listener in listeners:
-                    listening.start_soon(accept, listener, shared.lobby, take)
-                in_full = await _until_drained(settings, roster, listeners, task_status)
+                for door in doors:
+                    for listener in door.listeners:
+                        listening.start_soon(
+                            accept, listener, door.shared.lobby, partial(take, door.shared)
+                        )
+                in_full = await _until_drained(settings, roster, doors, task_status)
                 listening.cancel_scope.cancel()
             await shared.context.terminated.set()
-            shared.lobby.retire()
+            for door in doors:
+                door.shared.lobby.retire()
             connections.cancel_scope.deadline = trio.current_time() + CLOSE_SECONDS
         background.cancel_scope.cancel()
     if tracing is not None:
@@ -122,14 +169,16 @@ async def serve(
 async def _until_drained(
     settings: Settings,
     roster: Roster,
-    listeners: Sequence[trio.SocketListener],
-    task_status: trio.TaskStatus[int],
+    doors: Sequence[_Door],
+    task_status: trio.TaskStatus[Ports],
 ) -> bool:
     """Wait for a signal, give the calls their time to finish, and close the others."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        port: int = listeners[0].socket.getsockname()[1]
-        url = settings.url(port)
-        _log.info("listening", host=settings.host, port=port, url=url, version=__version__)
+        ports = Ports(doors[0].port, doors[1].port if len(doors) > 1 else None)
+        url = settings.url(ports.public)
+        _log.info("listening", host=settings.host, port=ports.public, url=url, version=__version__)
+        if ports.admin is not None:
+            _announce_admin(settings, doors[1], ports.admin)
         if settings.conformance_echo:
             _log.warning("conformance_echo", message="/ws/echo returns anything; for tests only")
         for sentence in unknown_variables():
@@ -138,7 +187,7 @@ async def _until_drained(
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
-        task_status.started(port)
+        task_status.started(ports)
         number = await anext(signals)
         _log.info("draining", signal=signal.Signals(number).name, sessions=roster.active)
         in_full = False
@@ -169,34 +218,16 @@ async def _let_finish(settings: Settings, roster: Roster, *, at_once: bool) -> N
             await roster.wait_empty()
 
 
-class _Files(NamedTuple):
-    """How many sessions and how many other connections have a descriptor each."""
-
-    sessions: int
-    lobby: int
-
-
-def _plan_files(max_sessions: int) -> _Files:
-    """Raise the soft limit of descriptors as far as needed; share out the descriptors there are.
-
-    Sessions leave a quarter to the lobby, so that probes and newcomers are always answered.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = max(max_sessions, _LOBBY)
-    needed = max_sessions + wanted + _OWN_FILES
-    if soft < needed:
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    spare = max(soft - _OWN_FILES, 4)
-    lobby = min(wanted, max(spare // 4, spare - max_sessions))
-    sessions = min(max_sessions, spare - lobby)
-    if sessions < max_sessions:
+def _announce_admin(settings: Settings, door: _Door, port: int) -> None:
+    host, url = settings.admin_host, settings.admin_url(port)
+    _log.info("admin_listening", host=host, port=port, url=url)
+    addresses = [listener.socket.getsockname()[0] for listener in door.listeners]
+    if not all(ip_address(address).is_loopback for address in addresses):
         _log.warning(
-            "few_descriptors",
-            message=f"RT_AUDIO_MAX_SESSIONS={max_sessions} needs {needed} file descriptors; "
-            f"this process may have {soft}, so it takes {sessions} sessions",
+            "admin_exposed",
+            message=f"RT_AUDIO_ADMIN_HOST={host} is not loopback: whoever reaches port {port} "
+            "can see, end and drain calls; let a firewall or a NetworkPolicy keep others out",
         )
-    return _Files(sessions, lobby)
 
 
 def _hypercorn_config() -> Config:
@@ -207,14 +238,12 @@ def _hypercorn_config() -> Config:
     return config
 
 
-async def _listeners(settings: Settings) -> list[trio.SocketListener]:
+async def _listeners(name: str, host: str, port: int) -> list[trio.SocketListener]:
     try:
-        listeners = await trio.open_tcp_listeners(
-            settings.port, host=settings.host, backlog=_BACKLOG
-        )
+        listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
     except OSError as error:
         raise ConfigurationError(
-            f"RT_AUDIO_HOST={settings.host} RT_AUDIO_PORT={settings.port}: "
+            f"RT_AUDIO_{name}HOST={host} RT_AUDIO_{name}PORT={port}: "
             f"cannot listen there: {error.strerror or error}"
         ) from None
     for listener in listeners:
@@ -246,6 +275,15 @@ def _tracing() -> "Tracing | None":
         ) from None
     except ValueError as error:
         raise ConfigurationError(f"OpenTelemetry cannot start: {error}") from None
+
+
+@asynccontextmanager
+async def _lifespans(doors: Sequence[_Door]) -> AsyncIterator[None]:
+    """Have the ASGI lifespans of all apps around the block."""
+    async with AsyncExitStack() as stack:
+        for door in doors:
+            await stack.enter_async_context(_lifespan(door.shared))
+        yield
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ def test_the_defaults_need_no_environment() -> None:
 def test_the_environment_sets_every_field(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     values = {
         "HOST": "::1", "PORT": "9000", "MAX_SESSIONS": "5", "MAX_FRAME_BYTES": "64",
+        "ADMIN_HOST": "::1", "ADMIN_PORT": "0",
         "IDLE_SECONDS": "1.5", "SEND_TIMEOUT_SECONDS": "2", "DRAIN_NOTICE_SECONDS": "3",
         "DRAIN_SECONDS": "4", "PING_SECONDS": "0", "PONG_SECONDS": "5",
         "ALLOWED_ORIGINS": "https://a.example, HTTP://b.example:81", "CODEC_ORDER": "numpy",
@@ -103,6 +104,7 @@ def test_a_url_that_a_browser_here_can_open(host: str, url: str) -> None:
     assert Settings(host=host).url(9) == url
     tls = Settings(host=host, tls_cert_file=Path("c"), tls_key_file=Path("k"))
     assert tls.url(9) == url.replace("http:", "https:")
+    assert Settings(admin_host=host).admin_url(9) == url
 
 
 @pytest.mark.parametrize("given", ["TLS_CERT_FILE", "TLS_KEY_FILE"])

@@ -39,8 +39,16 @@ ROWS = (
     },
 )
 HOMES = {
-    "quart": {"web.app", "web.errors", "web.pages", "web.probes", "web.upgrade"},
-    "quart_trio": {"web.app", "web.errors", "web.probes", "web.upgrade"},
+    "quart": {
+        "web.admin",
+        "web.app",
+        "web.errors",
+        "web.openapi",
+        "web.pages",
+        "web.probes",
+        "web.upgrade",
+    },
+    "quart_trio": {"web.app", "web.errors", "web.openapi", "web.probes", "web.upgrade"},
     "hypercorn": {"server", "net.connection", "net.http1"},
     "h11": {"net.http1", "client.dial"},
     "prometheus_client": {"web.metrics"},

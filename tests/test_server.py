@@ -15,7 +15,7 @@ import trio
 
 from service.config import ConfigurationError, Settings
 from service.server import serve
-from tests.peers.reach import upgrade_request
+from tests.peers.reach import Service, upgrade_request
 from tests.peers.serving import Started, serving, terminate
 
 
@@ -234,3 +234,117 @@ async def test_echo_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
     async with serving(conformance_echo=True) as service:
         call = await service.call(path="/ws/echo")
         assert await call.ask("anything") == "anything"
+
+
+def admin_of(service: Started) -> Service:
+    assert service.admin is not None
+    return service.admin
+
+
+async def test_an_operator_ends_a_call_that_does_not_read() -> None:
+    async with serving(admin_port=0, send_timeout_seconds=600) as service:
+        admin = admin_of(service)
+        stuck, other = await service.call(), await service.call()
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def flood() -> None:
+                with suppress(trio.BrokenResourceError):
+                    while True:
+                        await stuck.send(bytes(1 << 16))
+
+            with trio.fail_after(10):
+                while True:
+                    call = (await admin.json("/calls"))["calls"][0]
+                    if call["unsent_bytes"]:
+                        break
+            assert (await admin.ask("DELETE", f"/calls/{call['id']}"))[0] == 202
+            await admin.metric_becomes('rt_audio_sessions_total{outcome="dismissed"}', 1)
+            nursery.cancel_scope.cancel()
+        assert await other.ask(b"live") == b"live"
+
+
+async def test_the_admin_listener_answers_until_the_last_call_is_over() -> None:
+    async with serving(admin_port=0, drain_seconds=600) as service:
+        admin = admin_of(service)
+        call = await service.call()
+        await call.ask(b"hi")
+        terminate()
+        await drains(service)
+        drain = {"draining": True, "admitting": False, "stopping": True, "sessions": 1}
+        assert await admin.json("/drain") == drain
+        assert (await admin.ask("DELETE", "/drain"))[0] == 409
+        assert await admin.metric("rt_audio_draining") == 1
+        assert await call.ask(b"still here") == b"still here"
+        await call.leave()
+        await stopped(service)
+
+
+async def test_an_operators_drain_stops_no_process_and_sigterm_ends_it_at_once() -> None:
+    async with serving(admin_port=0, drain_notice_seconds=0.2) as service:
+        admin = admin_of(service)
+        call = await service.call()
+        await call.ask(b"before")
+        assert (await admin.ask("POST", "/drain"))[0] == 200
+        with trio.fail_after(5):
+            while (await admin.json("/drain"))["admitting"]:
+                await trio.lowlevel.checkpoint()
+        refused = await service.connect()
+        await refused.send_all(upgrade_request("/ws/audio"))
+        assert (await refused.receive_some()).startswith(b"HTTP/1.1 503 ")
+        await call.leave()
+        await admin.metric_becomes("rt_audio_sessions_active", 0)
+        assert not service.stopped.is_set()
+        terminate()
+        await stopped(service)
+        assert service.in_full is True
+
+
+async def test_a_full_lobby_keeps_no_operator_out() -> None:
+    async with serving(admin_port=0, max_sessions=1) as service:
+        admin = admin_of(service)
+        operator = await admin.connect()
+        await operator.send_all(b"GET /dr")  # it is not idle, and there are 100 places elsewhere
+        for _ in range(120):
+            stream = await service.connect()
+            await stream.send_all(b"GET /")
+        assert (await service.get("/health"))[0] == 200
+        await operator.send_all(b"ain HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await operator.receive_some()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_the_admin_listener_takes_calls_too_so_that_the_console_works_there() -> None:
+    async with serving(tls=True, admin_port=0) as service:
+        admin = admin_of(service)  # which has no TLS
+        call = await admin.call("encoding=ulaw")
+        assert await call.ask(b"abc") == b"abc"
+        assert "console/main.js" in (await admin.get("/"))[1]
+        assert (await admin.json("/console/server.json"))["refusal"] is None
+        await call.leave()
+
+
+async def test_no_word_of_a_proxy_counts_on_the_admin_listener() -> None:
+    async with serving(admin_port=0, trusted_proxies="127.0.0.1", proxy_protocol=True) as service:
+        admin = admin_of(service)
+        call = await admin.call(extra="X-Forwarded-For: 192.0.2.7\r\n")
+        assert await call.ask(b"hi") == b"hi"
+        [listed] = (await admin.json("/calls"))["calls"]
+        assert listed["caller"]["peer"].startswith("127.0.0.1:")
+        await call.leave()
+
+
+async def test_an_admin_listener_that_others_can_reach_is_warned_about(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for host, exposed in (("127.0.0.1", False), ("0.0.0.0", True)):
+        async with serving(admin_port=0, admin_host=host):
+            pass
+        output = capsys.readouterr().out
+        assert '"event": "admin_listening"' in output
+        assert ('"event": "admin_exposed"' in output) == exposed
+
+
+async def test_a_taken_admin_port_is_a_configuration_error() -> None:
+    async with serving() as service:
+        with pytest.raises(ConfigurationError, match=f"RT_AUDIO_ADMIN_PORT={service.port}: cannot"):
+            await serve(Settings(host="127.0.0.1", port=0, admin_port=service.port))

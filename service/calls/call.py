@@ -7,13 +7,16 @@ counted once, and nobody else notices.
 import json
 import logging
 import secrets
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from time import time
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
 
 from service import logs
 from service.calls.caller import Caller
+from service.calls.roster import Place
 from service.calls.session import Session
 from service.calls.terms import Terms
 from service.conversation import CLOSE_SECONDS, Conversation, Limits, Link, Message
@@ -41,8 +44,10 @@ class Call:
         tracing: "Tracing | None" = None,
     ) -> None:
         self.id = secrets.token_hex(6)
+        self._since, self._began = time(), trio.current_time()
         self._terms, self._caller, self._tracing = terms, caller, tracing
         self._tally, self._limits = tally, limits
+        self._link: Link | None = None
         greeting = self._started() if terms.events else None
         self._session = Session(terms, tally, limits.message_bytes, greeting)
         # The pump's task logs frames without this task's context, so each line names the session.
@@ -54,12 +59,12 @@ class Call:
             "reply": terms.reply,
         }
 
-    async def run(self, link: Link, scope: trio.CancelScope) -> None:
+    async def run(self, link: Link, place: Place) -> None:
         """Carry the call to its end, log its first and last line, and count its outcome.
 
-        Cancelling `scope` drains the call.
+        `place` can end it early.
         """
-        began = trio.current_time()
+        self._link = link
         # Nothing else runs in this task after the call, so nothing unbinds it.
         structlog.contextvars.bind_contextvars(session=self.id)
         session, about = self._session, self._about
@@ -71,9 +76,9 @@ class Call:
         _log.info("session_started", sample_rate=self._terms.sample_rate, **first)
         ending = DRAINED
         try:
-            ending = await hold(link, session, self._limits, scope)
+            ending = await hold(link, session, self._limits, place)
         finally:
-            seconds = trio.current_time() - began
+            seconds = trio.current_time() - self._began
             self._count(ending, seconds)
             code = ending.code if ending.peer_code is None else ending.peer_code
             _log.info(
@@ -90,6 +95,26 @@ class Call:
             )
             if span is not None:
                 self._end_span(span, ending, code)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known of the call by now; the numbers are of inbound frames."""
+        session, terms = self._session, self._terms
+        since = datetime.fromtimestamp(self._since, UTC).isoformat(timespec="milliseconds")
+        return {
+            "id": self.id,
+            "since": since.replace("+00:00", "Z"),
+            "seconds": round(trio.current_time() - self._began, 3),
+            "caller": self._caller.known(),
+            "terms": {
+                "codec": terms.codec,
+                "encoding": terms.encoding,
+                "reply": terms.reply,
+                "sample_rate": terms.sample_rate,
+            },
+            "frames": session.frames,
+            "bytes": session.bytes,
+            "unsent_bytes": 0 if self._link is None else self._link.unsent_bytes,
+        }
 
     def _started(self) -> str:
         """Return the event that tells a caller its session's id and terms."""
@@ -156,18 +181,18 @@ class Echo:
         """Count nothing."""
 
 
-async def hold(
-    link: Link, conversation: Conversation, limits: Limits, scope: trio.CancelScope
-) -> Ending:
+async def hold(link: Link, conversation: Conversation, limits: Limits, place: Place) -> Ending:
     """Carry the conversation to its end, tell the peer, and return how it ended.
 
-    Cancelling `scope` ends it as drained. A cancellation from outside does too, and goes on
-    after the peer has been told.
+    `place` can end it early. A cancellation from outside ends it as drained, and goes on after the
+    peer has been told.
     """
     ending = DRAINED
     try:
-        with scope:
+        with place.scope as scope:
             ending = await link.carry(conversation, limits)
+        if scope.cancelled_caught:
+            ending = place.ending
     except Exception:
         _log.exception("call_failed")
         ending = FAULT

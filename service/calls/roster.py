@@ -3,12 +3,20 @@
 Everything here decides at once and does no I/O; the caller of a method acts on its answer.
 """
 
+from bisect import bisect_right
+from itertools import count
 from math import inf
+from operator import attrgetter
 from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 import trio
 
+from service.ending import DRAINED, Ending
 from service.tally import Refusal
+
+if TYPE_CHECKING:
+    from service.calls.call import Call
 
 #: A drain ends so many calls, then /health, /metrics and the other calls get their turn.
 _DISMISSED_AT_ONCE = 8
@@ -26,6 +34,8 @@ class Roster:
         self.stopping = False
         self._refuses_from = inf
         self._places: set[Place] = set()
+        self._calls: dict[str, Place] = {}  # those with a call, by its id; the longest is first
+        self._numbers = count(1)
         self._empty = trio.Event()
 
     @property
@@ -72,16 +82,33 @@ class Roster:
         self._places.add(place)
         return place
 
+    def enlist(self, place: "Place", call: "Call") -> None:
+        """List the call of a place from now on."""
+        place.number, place.call = next(self._numbers), call
+        self._calls[call.id] = place
+
+    def find(self, call_id: str) -> "Place | None":
+        """Return the place of the call with that id."""
+        return self._calls.get(call_id)
+
+    def page(self, after: int, most: int) -> "list[Place]":
+        """Return at most so many places whose numbers are above `after`, in their order."""
+        places = list(self._calls.values())
+        start = bisect_right(places, after, key=attrgetter("number"))
+        return places[start : start + most]
+
     def release(self, place: "Place") -> None:
         """Take back the place of a call that is over."""
         self._places.discard(place)
+        if place.call is not None:
+            self._calls.pop(place.call.id, None)
         if not self._places:
             self._empty.set()
 
     async def dismiss(self) -> None:
         """End every call that is still on the line, some at each wake-up of the event loop."""
         for number, place in enumerate(list(self._places)):
-            place.scope.cancel()
+            place.end(DRAINED)
             if number % _DISMISSED_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
 
@@ -93,14 +120,27 @@ class Roster:
 
 
 class Place:
-    """One call's place on the line; `with` it the call's scope, which a drain cancels."""
+    """One call's place on the line, for a `with` block.
+
+    `scope` is the call's, and `ending` tells how the call ends where `scope` is cancelled. A listed
+    place has a `number`, which grows from call to call, and its `call`.
+    """
 
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
         self.scope = trio.CancelScope()
+        self.ending = DRAINED
+        self.number = 0
+        self.call: Call | None = None
 
-    def __enter__(self) -> trio.CancelScope:
-        return self.scope
+    def end(self, ending: Ending) -> None:
+        """End the call in this way, unless it is about to end already."""
+        if not self.scope.cancel_called:
+            self.ending = ending
+            self.scope.cancel()
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self,

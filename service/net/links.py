@@ -39,6 +39,10 @@ class StreamLink(Link):
         self._talk: Talk | None = None
         self._unsent = b""  # the rest of a half-written frame; goes out before the close frame
 
+    @property
+    def unsent_bytes(self) -> int:
+        return len(self._unsent)
+
     async def carry(self, conversation: Conversation, limits: Limits) -> Ending:
         talk = self._talk = Talk(conversation, limits, trio.current_time())
         self._unsent = talk.begin()
@@ -112,11 +116,16 @@ class PumpedLink(StreamLink):
     def __init__(self, pump: Pump, stream: Stream) -> None:
         super().__init__(stream)
         self._pump = pump
+        self._line: Line | None = None
+
+    @property
+    def unsent_bytes(self) -> int:
+        return len(self._unsent if self._line is None else self._line.unsent)
 
     async def carry(self, conversation: Conversation, limits: Limits) -> Ending:
         self._talk = Talk(conversation, limits, trio.current_time())
         transport = self._stream.transport
-        line = (
+        line = self._line = (
             TlsLine(transport, self._talk)
             if isinstance(transport, Tls)
             else Line(transport, self._talk)
@@ -124,7 +133,7 @@ class PumpedLink(StreamLink):
         try:
             await self._pump.carry(line)
         finally:
-            self._unsent = line.unsent
+            self._unsent, self._line = line.unsent, None
         if line.bug is not None:
             raise line.bug
         assert line.ending is not None

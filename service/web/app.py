@@ -1,6 +1,9 @@
-"""The Quart-Trio app: pages and probes from files of their own, and the WebSockets.
+"""The two Quart-Trio apps, and the WebSockets that both have.
 
-For an upgrade it decides only: check, agree on terms, admit, answer, run the call.
+Without an admin listener the public app has all pages. With one it has calls and probes, and the
+admin app has those too, with the console, /metrics and what operators do.
+
+For an upgrade an app decides only: check, agree on terms, admit, answer, run the call.
 """
 
 from typing import TYPE_CHECKING
@@ -18,11 +21,13 @@ from service.networks import Networks
 from service.plain import plain
 from service.refusals import Refusals
 from service.tally import Refusal, Tally
-from service.web import admission
+from service.web import admin, admission
 from service.web.access import Access
+from service.web.admin import Admin
 from service.web.admission import Refused
 from service.web.errors import answer_in_json, bad_parameter, error
 from service.web.metrics import Metrics
+from service.web.openapi import Answer, described, failed, publish
 from service.web.pages import console
 from service.web.probes import Probes, Scrapes
 from service.web.upgrade import App, accept, caller_of
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
     from service.tracing import Tracing
 
 _log = logs.get(__name__)
+
+_ABOUT = "All that is HTTP. README.md describes the calls, which are WebSockets."
 
 
 def create_app(
@@ -41,15 +48,47 @@ def create_app(
     metrics: Metrics,
     tracing: "Tracing | None" = None,
 ) -> QuartTrio:
-    """Return the app over the given state, all of which may be shared with a server."""
+    """Return the public app over the given state, all of which may be shared with a server."""
+    trusted = Networks(settings.trusted_proxies)
+    app = _calls_and_probes(roster, _Upgrades(settings, roster, tally, access, tracing, trusted))
+    if settings.admin_port is None:
+        _add_pages(app, settings, roster, access, metrics)
+    publish(app, "rt-audio", _ABOUT)
+    return app
+
+
+def create_admin_app(
+    settings: Settings,
+    roster: Roster,
+    tally: Tally,
+    access: Access,
+    metrics: Metrics,
+    tracing: "Tracing | None" = None,
+) -> QuartTrio:
+    """Return the app of the admin listener over the same state as the public one."""
+    # No proxy is in front of operators: what a header tells of another address is not believed.
+    nobody = Networks(())
+    app = _calls_and_probes(roster, _Upgrades(settings, roster, tally, access, tracing, nobody))
+    _add_pages(app, settings, roster, access, metrics)
+    Admin(settings, roster).register(app)
+    publish(app, "rt-audio, the admin listener", _ABOUT, admin.REFUSALS)
+    return app
+
+
+def _calls_and_probes(roster: Roster, upgrades: "_Upgrades") -> App:
     app = App(__name__)
-    if settings.console:
-        app.register_blueprint(console(settings, roster, access))
     Probes(roster).register(app)
-    Scrapes(metrics).register(app)
-    _Upgrades(settings, roster, tally, access, tracing).register(app)
+    upgrades.register(app)
     answer_in_json(app)
     return app
+
+
+def _add_pages(
+    app: App, settings: Settings, roster: Roster, access: Access, metrics: Metrics
+) -> None:
+    if settings.console:
+        app.register_blueprint(console(settings, roster, access))
+    Scrapes(metrics).register(app)
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -73,11 +112,11 @@ class _Upgrades:
         tally: Tally,
         access: Access,
         tracing: "Tracing | None",
+        trusted: Networks,
     ) -> None:
         self._settings, self._roster = settings, roster
         self._tally, self._access, self._tracing = tally, access, tracing
-        self._limits = limits_of(settings)
-        self._trusted = Networks(settings.trusted_proxies)
+        self._limits, self._trusted = limits_of(settings), trusted
         self._refusals = Refusals(tally)
 
     def register(self, app: App) -> None:
@@ -92,9 +131,10 @@ class _Upgrades:
         query = upgrade.args.to_dict()
         self._check(upgrade, query)
         terms = Terms.parse(query, self._settings.codec_order)
-        with admission.place(self._roster) as scope:
+        with admission.place(self._roster) as place:
             caller = caller_of(upgrade, self._trusted)
             call = Call(terms, caller, self._tally, self._limits, self._tracing)
+            self._roster.enlist(place, call)
             headers = {"RT-Audio-Codec": terms.codec, "RT-Audio-Session": call.id}
             slips = unknown_parameters(query)
             if slips:
@@ -102,14 +142,26 @@ class _Upgrades:
                 _log.warning("unknown_parameter", session=call.id, message=", ".join(slips))
             self._note_fallback(query, terms, call)
             link = await accept(upgrade, headers)
-            await call.run(link, scope)
+            await call.run(link, place)
 
     async def echo(self, upgrade: Websocket) -> None:
         self._check(upgrade, upgrade.args.to_dict())
-        with admission.place(self._roster) as scope:
+        with admission.place(self._roster) as place:
             link = await accept(upgrade, {})
-            await hold(link, Echo(), self._limits, scope)
+            await hold(link, Echo(), self._limits, place)
 
+    @described(
+        "A call, by upgrade to a WebSocket (RFC 6455)",
+        {101: Answer("the call begins; README.md says what is spoken", media_types=(),
+                     headers=("RT-Audio-Codec", "RT-Audio-Session", "RT-Audio-Warning")),
+         400: failed("a wrong parameter, or no upgrade by RFC 6455",
+                     "bad_parameter", "abandoned", "bad_handshake"),
+         401: failed("a token is needed", "unauthorized", headers=("WWW-Authenticate",)),
+         403: failed("a page from elsewhere asks", "origin"),
+         426: failed("a plain GET, or another version than 13", "upgrade_required",
+                     "bad_handshake", headers=("Upgrade",)),
+         503: failed("no room", "at_capacity", "draining", headers=("Retry-After",))},
+    )  # fmt: skip
     async def not_upgraded(self) -> Response:
         response = error(426, "upgrade_required", "connect with a WebSocket (RFC 6455)")
         response.headers["Upgrade"] = "websocket"

@@ -19,6 +19,7 @@ from service.config import Settings
 from service.tally import Refusal
 from service.web import admission
 from service.web.access import Access
+from service.web.openapi import COUNT, FLAG, TEXT, Answer, described, failed, nullable, record
 
 _TYPES = {
     "html": "text/html; charset=utf-8",
@@ -40,6 +41,18 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
+_MEDIA_TYPES = tuple(content_type.partition(";")[0] for content_type in _TYPES.values())
+_AS_BEFORE = Answer("the browser has it", media_types=())
+_FACTS = record(
+    version=TEXT,
+    codecs={"type": "object", "additionalProperties": FLAG},
+    best_codec=TEXT,
+    max_frame_bytes=COUNT,
+    token_needed=FLAG,
+    refusal=nullable(TEXT),
+    retry_after=nullable(COUNT),
+)
+
 
 class _File(NamedTuple):
     content: bytes
@@ -53,16 +66,26 @@ def console(settings: Settings, roster: Roster, access: Access) -> Blueprint:
     files = _files()
 
     @pages.get("/")
+    @described("The console", {200: Answer("a page", None, ("text/html",)), 304: _AS_BEFORE})
     async def index() -> Response:
         return await _answer(files["index.html"])
 
     @pages.get("/console/<path:name>")
+    @described(
+        "A file of the console",
+        {200: Answer("the file", None, _MEDIA_TYPES),
+         304: _AS_BEFORE, 404: failed("there is no such file", "not_found")},
+    )  # fmt: skip
     async def file(name: str) -> Response:
         if name not in files:
             raise NotFound
         return await _answer(files[name])
 
     @pages.get("/console/server.json")
+    @described(
+        "What a caller can choose, and what an upgrade would get now",
+        {200: Answer("the facts", _FACTS)}, query={"origin": TEXT},
+    )  # fmt: skip
     async def server() -> Response:
         """Say what a caller can choose, and what an upgrade from this page would get now.
 

@@ -8,6 +8,7 @@ from service.calls.roster import Roster
 from service.tally import Refusal
 from service.web.errors import error
 from service.web.metrics import Metrics
+from service.web.openapi import Answer, described, failed, one_of, record
 
 
 class Probes:
@@ -22,10 +23,18 @@ class Probes:
         app.get("/ready")(self.ready)
         app.get("/capacity")(self.capacity)
 
+    @described(
+        "Whether the event loop turns", {200: Answer("it does", record(status=one_of("ok")))}
+    )
     async def health(self) -> Response:
         """Answer, which is all that the liveness probe asks for."""
         return jsonify(status="ok")
 
+    @described(
+        "Whether the service stays",
+        {200: Answer("it does", record(status=one_of("ready"))),
+         503: failed("it is going away", "draining")},
+    )  # fmt: skip
     async def ready(self) -> Response:
         """Say whether the service stays.
 
@@ -35,6 +44,11 @@ class Probes:
             return error(503, Refusal.DRAINING, "the service is going away")
         return jsonify(status="ready")
 
+    @described(
+        "Whether newcomers should come here",
+        {200: Answer("they should", record(status=one_of("accepting"))),
+         503: failed("it is full, or going away", "at_capacity", "draining")},
+    )  # fmt: skip
     async def capacity(self) -> Response:
         """Say whether newcomers should come here."""
         reason = self._roster.no_capacity()
@@ -54,6 +68,10 @@ class Scrapes:
         """Add the route to the app."""
         app.get("/metrics")(self.scrape)
 
+    @described(
+        "The metrics, for Prometheus",
+        {200: Answer("all metrics", None, ("text/plain", "application/openmetrics-text"))},
+    )
     async def scrape(self) -> Response:
         """Return the metrics."""
         # A page takes 3 ms; of many scrapers each waits for its turn, and the calls have theirs.

@@ -25,6 +25,8 @@ from service.web import forwarded
 from service.web.access import agreed_subprotocol
 from service.web.admission import Refused
 
+#: A view of `App.upgrades`.
+Upgrade = Callable[[Websocket], Awaitable[None]]
 #: The headers that say something about who calls.
 _SAY_WHO = frozenset(
     (b"user-agent", b"x-request-id", b"traceparent", b"x-forwarded-for", b"forwarded")
@@ -42,7 +44,7 @@ class App(QuartTrio):
     def __init__(self, name: str) -> None:
         super().__init__(name, static_folder=None)
         self.asgi_websocket_class = WebsocketConnection
-        self.upgrades: dict[str, Callable[[Websocket], Awaitable[None]]] = {}
+        self.upgrades: dict[str, Upgrade] = {}
 
     async def handle_websocket(self, websocket: Websocket) -> Response | WerkzeugResponse | None:
         view = self.upgrades.get(websocket.path, _no_websocket)

@@ -60,7 +60,7 @@ async def test_nobody_on_the_line_is_no_wait() -> None:
 async def test_dismissal_cancels_every_calls_scope_some_at_a_time() -> None:
     roster = Roster(100)
     with ExitStack() as calls:
-        scopes = [calls.enter_context(admitted(roster)) for _ in range(100)]
+        scopes = [calls.enter_context(admitted(roster)).scope for _ in range(100)]
         cancelled = [0]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(roster.dismiss)

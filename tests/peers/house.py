@@ -12,7 +12,7 @@ from service.config import Settings
 from service.conversation import Link
 from service.tally import Tally
 from service.web.access import Access
-from service.web.app import create_app, limits_of
+from service.web.app import create_admin_app, create_app, limits_of
 from service.web.metrics import Metrics
 from tests.peers.callers import AsgiCaller
 from tests.peers.series import series_of
@@ -34,7 +34,9 @@ class House:
         self.tally = Tally(codec.available(), codec.LAWS)
         self.metrics = Metrics(self.roster, self.tally, dict.fromkeys(codec.ORDER, True))
         access = Access.load(self.settings.allowed_origins, self.settings.tokens_file)
-        self.app = create_app(self.settings, self.roster, self.tally, access, self.metrics)
+        shared = (self.settings, self.roster, self.tally, access, self.metrics)
+        self.app = create_app(*shared)
+        self.admin_app = create_admin_app(*shared)
 
     @property
     def outcomes(self) -> dict[str, int]:
@@ -56,8 +58,10 @@ async def run_call(house: House, link: Link, query: str = "") -> None:
     settings = house.settings
     terms = Terms.parse(dict(parse_qsl(query)), settings.codec_order)
     limits = limits_of(settings)
-    with house.place() as scope:
-        await Call(terms, Caller("test"), house.tally, limits).run(link, scope)
+    with house.place() as place:
+        call = Call(terms, Caller("test"), house.tally, limits)
+        house.roster.enlist(place, call)
+        await call.run(link, place)
 
 
 async def run_asgi(

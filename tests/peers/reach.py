@@ -1,6 +1,8 @@
 """A running service, reached by its port: calls, requests, metrics."""
 
+import json
 import ssl
+from typing import Any
 
 import trio
 
@@ -54,16 +56,23 @@ class Service:
 
     async def get(self, target: str, extra: str = "") -> tuple[int, str]:
         """Return the status and the body of a GET on a connection of its own."""
+        return await self.ask("GET", target, extra)
+
+    async def ask(self, method: str, target: str, extra: str = "") -> tuple[int, str]:
+        """Return the status and the body of a request on a connection of its own."""
         stream = await self.connect()
         async with stream:
-            await stream.send_all(
-                f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{extra}\r\n".encode()
-            )
+            line = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            await stream.send_all(f"{line}{extra}\r\n".encode())
             answer = b""
             while data := await stream.receive_some():
                 answer += data
         head, _, body = answer.partition(b"\r\n\r\n")
         return int(head.split()[1]), body.decode()
+
+    async def json(self, target: str) -> Any:
+        """Return the JSON that a GET is answered with."""
+        return json.loads((await self.get(target))[1])
 
     async def metric(self, series: str) -> float:
         """Return the value of one series on /metrics."""

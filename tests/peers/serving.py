@@ -10,16 +10,17 @@ from typing import Any
 import trio
 
 from service.config import Settings
-from service.server import serve
+from service.server import Ports, serve
 from tests.peers.certificates import certificate, certificate_authority
 from tests.peers.reach import Service
 
 
 class Started(Service):
-    """A server in this process; `in_full` is what `serve` returned."""
+    """A server in this process; `in_full` is what `serve` returned, `admin` the admin listener."""
 
     def __init__(self, context: ssl.SSLContext | None, running: trio.CancelScope) -> None:
         super().__init__(0, context)
+        self.admin: Service | None = None
         self.stop = running.cancel
         self.stopped = trio.Event()
         self.in_full: bool | None = None
@@ -37,7 +38,7 @@ async def start(nursery: trio.Nursery, tls: bool = False, **settings: Any) -> St
             certificate_authority().configure_trust(context)
         service = Started(context, running := trio.CancelScope())
 
-        async def run(task_status: trio.TaskStatus[int]) -> None:
+        async def run(task_status: trio.TaskStatus[Ports]) -> None:
             with running:
                 service.in_full = await serve(
                     Settings(host="127.0.0.1", port=0, **settings), task_status=task_status
@@ -45,7 +46,8 @@ async def start(nursery: trio.Nursery, tls: bool = False, **settings: Any) -> St
             service.stopped.set()
 
         # The files may go then: the server reads them as it starts.
-        service.port = await nursery.start(run)
+        service.port, admin = await nursery.start(run)
+        service.admin = None if admin is None else Service(admin)
     return service
 
 
@@ -56,6 +58,8 @@ async def serving(tls: bool = False, **settings: Any) -> AsyncIterator[Started]:
         service = await start(nursery, tls, **settings)
         yield service
         await service.hang_up()
+        if service.admin is not None:
+            await service.admin.hang_up()
         service.stop()
 
 

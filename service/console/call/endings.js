@@ -22,7 +22,7 @@ const BY_CODE = {
   1006: ["The connection was lost without a close frame.", LOOK],
   1007: ["The service was sent text that is not UTF-8.", "What is sent has to be binary."],
   1008: [
-    "The service heard no audio for its idle time.",
+    "The service heard no audio for its idle time, or an operator ended the call.",
     "Connect again; a muted call keeps sending silence, a sleeping computer does not.",
   ],
   1009: [
