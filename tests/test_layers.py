@@ -14,7 +14,7 @@ ROWS = (
     {"__main__": "`python -m service`"},
     {"cli": "options, progress, exit codes"},
     {"server": "composition and lifetimes: the one file that may know every room"},
-    {"web": "the Quart app: admission, upgrade, pages, metrics"},
+    {"web": "the Quart apps: admission, upgrade, pages, metrics, admin"},
     {
         "net": "sockets: connections, messages and endings, never audio",
         "calls": "what a call does, without a socket: terms, audio, roster",

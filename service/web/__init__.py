@@ -1,1 +1,1 @@
-"""The Quart app: admission, upgrade, pages and metrics."""
+"""The Quart apps: admission, upgrade, pages, metrics and what operators do."""

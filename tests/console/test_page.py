@@ -99,6 +99,14 @@ def test_no_picture_is_filled_before_a_call(browser: Browser, served: Served) ->
         assert drawn(page, "meters", "sent") == 0
 
 
+def test_the_page_works_on_the_admin_listener(browser: Browser) -> None:
+    with serving(RT_AUDIO_ADMIN_PORT="0") as served:
+        url = f"http://127.0.0.1:{served.logged('admin_listening')['port']}/"
+        with browsing(browser, url) as (page, _):
+            connect(page)
+            until(page, "document.querySelector('#service-state').dataset.title === 'Taking calls'")
+
+
 @pytest.mark.parametrize("source", ["Speech", "Microphone", "Tone", "Sweep", "File"])
 def test_each_source_is_sent_and_its_pictures_fill(page: Page, source: str) -> None:
     if source == "File":
