@@ -13,13 +13,11 @@ import gc
 import logging
 import os
 import signal
-import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from ipaddress import ip_address
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
@@ -34,10 +32,10 @@ from service import __version__, codec, logs
 from service.calls.roster import Roster
 from service.config import ConfigurationError, Settings, unknown_variables
 from service.conversation import CLOSE_SECONDS
-from service.net.accept import accept
 from service.net.certificate import server_context
-from service.net.connection import Connection, Shared
+from service.net.connection import Shared
 from service.net.descriptors import share_out
+from service.net.door import Door
 from service.net.http1 import REQUESTS_AT_ONCE
 from service.net.lobby import Lobby
 from service.net.preamble import Proxies
@@ -54,8 +52,6 @@ if TYPE_CHECKING:
 
 _log = logs.get(__name__)
 
-#: How many new connections the kernel may queue; a storm of reconnects comes all at once.
-_BACKLOG = 4096
 #: The garbage collector takes up to 0.5 us for each object, and a call has about 110 objects. With
 #: the default thresholds it took a third of a storm's time. With these it looks at an object once
 #: or twice. Frames and ended calls leave no garbage; garbage of HTTP requests is found young.
@@ -71,24 +67,6 @@ class Ports(NamedTuple):
 
     public: int
     admin: int | None
-
-
-class _Door(NamedTuple):
-    """Where connections come in, and what their connections share."""
-
-    listeners: Sequence[trio.SocketListener]
-    shared: Shared
-
-    @property
-    def port(self) -> int:
-        """The bound TCP port."""
-        number: int = self.listeners[0].socket.getsockname()[1]
-        return number
-
-    def close(self) -> None:
-        """Listen no more."""
-        for listener in self.listeners:
-            listener.socket.close()
 
 
 async def serve(
@@ -122,7 +100,7 @@ async def serve(
         send_seconds=settings.send_timeout_seconds,
         refusals=refusals,
     )
-    doors = [_Door(await _listeners("", settings.host, settings.port), shared)]
+    admin = None
     if settings.admin_port is not None:
         admin = replace(
             shared,
@@ -132,27 +110,14 @@ async def serve(
             proxies=Proxies(Networks(()), refusals),
             turnstile=trio.Semaphore(REQUESTS_AT_ONCE),
         )
-        try:
-            listeners = await _listeners("ADMIN_", settings.admin_host, settings.admin_port)
-        except ConfigurationError:
-            doors[0].close()
-            raise
-        doors.append(_Door(listeners, admin))
-    async with _lifespans(doors), trio.open_nursery() as background:
+    async with _open(settings, shared, admin) as doors, trio.open_nursery() as background:
         if shared.pump is not None:
             background.start_soon(shared.pump.run)
         background.start_soon(_watch_lag, tally)
         async with trio.open_nursery() as connections:
-
-            def take(shared: Shared, transport: socket.socket) -> None:
-                connections.start_soon(Connection(shared, transport).run)
-
             async with trio.open_nursery() as listening:
                 for door in doors:
-                    for listener in door.listeners:
-                        listening.start_soon(
-                            accept, listener, door.shared.lobby, partial(take, door.shared)
-                        )
+                    door.let_in(listening, connections)
                 in_full = await _until_drained(settings, roster, doors, task_status)
                 listening.cancel_scope.cancel()
             await shared.context.terminated.set()
@@ -169,16 +134,16 @@ async def serve(
 async def _until_drained(
     settings: Settings,
     roster: Roster,
-    doors: Sequence[_Door],
+    doors: Sequence[Door],
     task_status: trio.TaskStatus[Ports],
 ) -> bool:
     """Wait for a signal, give the calls their time to finish, and close the others."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        ports = Ports(doors[0].port, doors[1].port if len(doors) > 1 else None)
-        url = settings.url(ports.public)
-        _log.info("listening", host=settings.host, port=ports.public, url=url, version=__version__)
-        if ports.admin is not None:
-            _announce_admin(settings, doors[1], ports.admin)
+        public, *operators = doors
+        port, url = public.port, settings.url(public.port)
+        _log.info("listening", host=settings.host, port=port, url=url, version=__version__)
+        for door in operators:
+            _announce_admin(settings, door)
         if settings.conformance_echo:
             _log.warning("conformance_echo", message="/ws/echo returns anything; for tests only")
         for sentence in unknown_variables():
@@ -187,7 +152,7 @@ async def _until_drained(
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
-        task_status.started(ports)
+        task_status.started(Ports(port, operators[0].port if operators else None))
         number = await anext(signals)
         _log.info("draining", signal=signal.Signals(number).name, sessions=roster.active)
         in_full = False
@@ -218,11 +183,10 @@ async def _let_finish(settings: Settings, roster: Roster, *, at_once: bool) -> N
             await roster.wait_empty()
 
 
-def _announce_admin(settings: Settings, door: _Door, port: int) -> None:
-    host, url = settings.admin_host, settings.admin_url(port)
-    _log.info("admin_listening", host=host, port=port, url=url)
-    addresses = [listener.socket.getsockname()[0] for listener in door.listeners]
-    if not all(ip_address(address).is_loopback for address in addresses):
+def _announce_admin(settings: Settings, door: Door) -> None:
+    host, port = settings.admin_host, door.port
+    _log.info("admin_listening", host=host, port=port, url=settings.admin_url(port))
+    if not all(ip_address(address).is_loopback for address in door.addresses):
         _log.warning(
             "admin_exposed",
             message=f"RT_AUDIO_ADMIN_HOST={host} is not loopback: whoever reaches port {port} "
@@ -236,21 +200,6 @@ def _hypercorn_config() -> Config:
     config.errorlog = logging.getLogger("hypercorn.error")
     config.include_server_header = False
     return config
-
-
-async def _listeners(name: str, host: str, port: int) -> list[trio.SocketListener]:
-    try:
-        listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
-    except OSError as error:
-        raise ConfigurationError(
-            f"RT_AUDIO_{name}HOST={host} RT_AUDIO_{name}PORT={port}: "
-            f"cannot listen there: {error.strerror or error}"
-        ) from None
-    for listener in listeners:
-        # A client speaks first. Accept its connection with its request: that saves a wake-up.
-        if hasattr(socket, "TCP_DEFER_ACCEPT"):
-            listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
-    return listeners
 
 
 def _tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -278,12 +227,20 @@ def _tracing() -> "Tracing | None":
 
 
 @asynccontextmanager
-async def _lifespans(doors: Sequence[_Door]) -> AsyncIterator[None]:
-    """Have the ASGI lifespans of all apps around the block."""
+async def _open(
+    settings: Settings, shared: Shared, admin: Shared | None
+) -> AsyncIterator[list[Door]]:
+    """Open the public door, then that of operators, and have their apps' lifespans around both."""
     async with AsyncExitStack() as stack:
+        public = await Door.open(shared, "RT_AUDIO_", settings.host, settings.port)
+        doors = [stack.enter_context(public)]
+        if admin is not None and settings.admin_port is not None:
+            host, port = settings.admin_host, settings.admin_port
+            operators = await Door.open(admin, "RT_AUDIO_ADMIN_", host, port)
+            doors.append(stack.enter_context(operators))
         for door in doors:
             await stack.enter_async_context(_lifespan(door.shared))
-        yield
+        yield doors
 
 
 @asynccontextmanager
