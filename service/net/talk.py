@@ -34,7 +34,7 @@ class Talk:
     """
 
     __slots__ = (
-        "_answered", "_idle_since", "_limits", "_messages", "_pinged", "_silent_since",
+        "_answered", "_idle_since", "_limits", "_messages", "_owed", "_pinged", "_silent_since",
         "_stalled_since", "_subject", "_work", "conversation", "ending", "heard", "other_reads",
         "read_at", "wire",
     )  # fmt: skip
@@ -49,6 +49,7 @@ class Talk:
         self._messages: deque[Message] = deque()  # read, not answered yet
         self._work: Work | None = None  # the unfinished long reply,
         self._subject: Message = b""  # and the message that it answers
+        self._owed = b""  # what this visit has to write
         self._answered: list[Message] = []  # answered, their replies not written yet
         self._idle_since = self._silent_since = now
         self._stalled_since: float | None = None
@@ -86,29 +87,34 @@ class Talk:
         if wire.more and not self._messages and self._work is None:
             self._messages.extend(wire.messages(FRAMES_AT_ONCE))
             self.heard += len(self._messages)
-        owed = wire.take_replies() if wire.ending is None else b""
-        while (self._messages or self._work is not None) and len(owed) < GATHER_BYTES:
+        self._owed = wire.take_replies() if wire.ending is None else b""
+        self._answer()
+        owed, self._owed = self._owed, b""
+        if wire.ending is not None and not self._messages and self._work is None:
+            self.ending = self.ending or wire.ending
+        return owed
+
+    def _answer(self) -> None:
+        """Answer the next messages, or do a piece of a long reply."""
+        while (self._messages or self._work is not None) and len(self._owed) < GATHER_BYTES:
             if self._work is None:
                 message = self._messages.popleft()
                 reply = self.conversation.receive(message)
                 if isinstance(reply, Ending):
                     self.ending = reply
-                    return owed
+                    return
                 if not isinstance(reply, bytes | str):
                     self.work_on(message, reply)
-                    break
+                    return
             else:
                 try:
                     next(self._work)
-                    break
+                    return
                 except StopIteration as done:
                     message, reply = self._subject, done.value
                     self._subject, self._work = b"", None
-            owed += frame(reply)
+            self._owed += frame(reply)
             self._answered.append(message)
-        if wire.ending is not None and not self._messages and self._work is None:
-            self.ending = wire.ending
-        return owed
 
     def written(self, at: float) -> None:
         """Count all replies so far: every byte is written."""
@@ -165,8 +171,11 @@ class Talk:
         return when
 
     def farewell(self, ending: Ending) -> bytes:
-        """Return the last bytes for the peer: pongs, the answer to its close, or our close."""
-        last = self.wire.take_replies()
+        """Return the last bytes for the peer: pongs, the answer to its close, or our close.
+
+        Ahead of them go the replies of a visit that a bug of the conversation has ended.
+        """
+        last = self._owed + self.wire.take_replies()
         if ending.code is not None:
             last += self.wire.close(ending.code, ending.reason)
         return last
