@@ -28,7 +28,7 @@ endef
 
 # A stamp for each set of packages, so that the second time is quick.
 $(VENV)/run.stamp: pyproject.toml
-	$(call venv,.)
+	$(call venv,.[client])
 
 $(VENV)/test.stamp: pyproject.toml
 	$(call venv,.[test])

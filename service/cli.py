@@ -39,9 +39,15 @@ class _WrongSetting(click.ClickException):
 
 @contextmanager
 def _exit_statuses() -> Iterator[None]:
-    """End the process without a traceback at Ctrl-C, with the status that shells give to SIGINT."""
+    """End without a traceback at Ctrl-C (130), and where a package of the extra is missing (1)."""
     try:
         yield
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] != "rich":
+            raise
+        raise click.ClickException(
+            "this command needs more packages: pip install 'rt-audio-pipeline[client]'"
+        ) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except BaseExceptionGroup as group:
@@ -58,7 +64,7 @@ def _exit_early(number: int, frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-class _Invitation:
+class _Listening:
     """A `trio.TaskStatus` that prints the console's URL on a terminal once the service listens."""
 
     def __init__(self, settings: "Settings") -> None:
@@ -99,8 +105,7 @@ def serve(
     try:
         settings = Settings.load(host=host, port=port, log_level=log_level)
         logs.set_up(settings.log_level, settings.log_format)
-        invitation = _Invitation(settings)
-        in_full = trio.run(partial(serve_until_signal, settings, task_status=invitation))
+        in_full = trio.run(partial(serve_until_signal, settings, task_status=_Listening(settings)))
     except ConfigurationError as error:
         raise _WrongSetting(str(error)) from None
     context.exit(0 if in_full else 1)

@@ -65,6 +65,16 @@ def test_the_command_line_starts_without_the_server() -> None:
 # rt-audio stream
 
 
+def test_without_the_clients_packages_it_says_what_to_install() -> None:
+    code = "import sys; sys.modules['rich'] = None; from service.cli import main; main()"
+    with spawn(sys.executable, "-c", code, "stream", SPEECH) as process:
+        assert process.communicate(timeout=30) == (
+            "",
+            "Error: this command needs more packages: pip install 'rt-audio-pipeline[client]'\n",
+        )
+        assert process.returncode == 1
+
+
 def rows(output: str) -> dict[str, str]:
     """Return the lines of a report by their names, which two spaces part from the rest."""
     lines = (line.split("  ", 1) for line in output.splitlines())
