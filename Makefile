@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test integration demo install format lint check javascript javascript-checked bench clean
+.PHONY: help run test integration demo install format lint check javascript javascript-checked lock bench clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -79,6 +79,15 @@ javascript-checked: $(VENV)/typescript.stamp
 	@for file in $$(find service/console -name '*.js'); do \
 		node --input-type=module --check - < $$file || { echo "in $$file"; exit 1; }; done
 	$(VENV)/npm/node_modules/.bin/tsc --project tests/console/tsconfig.json
+
+# For Python 3.11 and later on Linux, each file of each release by its hash; cffi is Trio's on Windows.
+LOCK = $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version=3.11 --generate-hashes \
+	--custom-compile-command='make lock' --no-annotate --no-emit-package=cffi --no-emit-package=pycparser --output-file
+
+lock: $(VENV)/run.stamp ## pin anew, with hashes, what the image ships and what builds it
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(LOCK) deploy/requirements.txt pyproject.toml
+	printf 'cyclonedx-bom\nsetuptools\n' | $(LOCK) deploy/requirements-build.txt -
 
 bench: $(VENV)/bench.stamp ## the quick benchmarks
 	$(BIN)/python benchmarks/codec_performance.py --quick

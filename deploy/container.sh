@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the image, runs it by itself and then as the pod of the Kubernetes manifests, and checks that it starts,
 # answers, is confined, and lets a call finish when it is stopped; non-zero when it does not.
-# Needs root, podman, kubectl and curl, .venv (make install) for a client, a free port 8001, and debootstrap unless
-# BASE names an image with python3 >= 3.11:
+# Needs root, podman, catatonit, kubectl, curl and openssl, .venv (make install) for a client, a free port 8001, and
+# mmdebstrap unless BASE names an image with python3 >= 3.11:
 #
 #   BASE=python:3.13-slim deploy/container.sh
 set -euo pipefail
@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 image=localhost/rt-audio-pipeline
 name=rt-audio-check-$$
 start_seconds=30 # it must be ready by then
+most_megabytes=200
 stop_seconds=60  # and ended by then: in the pod, after its notice and a call of 16 seconds
 scratch=$(mktemp -d)
 pod=$scratch/pod.yaml
@@ -34,17 +35,24 @@ fail() {
     exit 1
 }
 
-# A Debian with Python and little else, for a machine that reaches no image registry. Made once.
+# A Debian with Python and little else, for a machine that reaches no image registry. Made once a day, with the security
+# updates of that day, which mmdebstrap takes where no mirror is named. Without the hook and usr-is-merged, Perl comes too.
 debian_base() {
-    local root=$scratch/root
-    BASE=localhost/rt-audio-base:bookworm
+    BASE=localhost/rt-audio-base:bookworm-$(date +%Y%m%d)
     if podman image exists "$BASE"; then return; fi
-    say base "made by debootstrap, some minutes"
-    timeout 900 debootstrap --variant=minbase --include=ca-certificates,python3-venv bookworm "$root" \
-        >"$scratch/log" || { tail "$scratch/log" >&2; fail "debootstrap failed"; }
-    rm -rf "${root:?}"/{dev,usr/share/doc,usr/share/locale,usr/share/man,var/cache/apt,var/lib/apt/lists,var/log}/*
-    tar -C "$root" -c . | timeout 300 podman import --quiet - "$BASE" >/dev/null
+    timeout 900 mmdebstrap --quiet --variant=essential --include=ca-certificates,python3-venv,usr-is-merged \
+        --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --aptopt='APT::Install-Recommends "false"' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        bookworm "$scratch/base.tar" &>"$scratch/log" || { tail "$scratch/log" >&2; fail "mmdebstrap failed"; }
+    timeout 300 podman import --quiet "$scratch/base.tar" "$BASE" >/dev/null
+    local updates
+    updates=$(in_image "$BASE" cat /etc/apt/sources.list | grep -c security) || fail "no security updates in the base"
+    say base "$BASE, with Debian's security updates ($updates source)"
 }
+
+# Runs a program of an image.
+in_image() { podman run --rm --network none --entrypoint "$2" "$1" "${@:3}"; }
 
 # What this machine's pip knows of indexes and certificates, as build secrets: no layer keeps it.
 pip_secrets() {
@@ -95,23 +103,76 @@ confined() {
     say confined "user and group 10001, no capabilities nor new ones, seccomp, nothing can be written"
 }
 
+# Checks by the image's SBOM that all in it is pinned, but the service itself, whose source is here.
+contents() {
+    in_image "$image:$version" cat /opt/venv/sbom.cdx.json >"$scratch/sbom"
+    python3 -c 'import json, sys
+for part in json.load(sys.stdin)["components"]:
+    print(part["name"].lower().replace("_", "-"), part["version"], sep="==")' <"$scratch/sbom" | sort >"$scratch/shipped"
+    sed -nE 's/^([a-z][^ ]+==[^ ]+) .*/\1/p' deploy/requirements.txt | sort >"$scratch/pinned"
+    [[ $(comm -23 "$scratch/shipped" "$scratch/pinned") == "rt-audio-pipeline==$version" ]] ||
+        fail "not pinned: $(comm -23 "$scratch/shipped" "$scratch/pinned" | xargs)"
+    say contents "$(wc -l <"$scratch/shipped") Python packages, all in /opt/venv/sbom.cdx.json, all pinned by hash"
+}
+
+# Runs the image with the options before `--` and the arguments behind it, until it is ready.
+run() {
+    local options=()
+    while [[ $1 != -- ]]; do options+=("$1"); shift; done
+    called=$(now)
+    timeout 60 podman run --detach --name "$name" --read-only --read-only-tmpfs=false --cap-drop=ALL \
+        --security-opt=no-new-privileges "${options[@]}" "$image:$version" "${@:2}" >/dev/null || fail "it did not run"
+}
+
+healthy() { timeout 30 podman healthcheck run "$name" &>/dev/null; }
+
+# Checks that the image's own check passes however the service is told to listen.
+healthy_as() {
+    local what=$1 called
+    run "${@:2}"
+    until healthy; do
+        running || fail "$what: it ended before it was healthy"
+        (($(now) - called < start_seconds * 1000)) || fail "$what: its HEALTHCHECK fails"
+        sleep 0.1
+    done
+    podman rm --force --time 0 "$name" >/dev/null
+}
+
 [[ -n ${BASE:-} ]] || debian_base
 pip_secrets
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' service/__init__.py)
-timeout 900 podman build --quiet --format docker --network host "${secrets[@]}" \
-    --build-arg BASE="$BASE" --build-arg VERSION="$version" --tag "$image:$version" . >/dev/null || fail "no image"
-say image "$image:$version, $(($(podman image inspect --format '{{.Size}}' "$image:$version") / 1000000)) MB on $BASE"
+revision=$(git describe --always --abbrev=40 --dirty --exclude '*')
+timeout 900 podman build --quiet --format docker --network host "${secrets[@]}" --build-arg BASE="$BASE" \
+    --build-arg VERSION="$version" --build-arg REVISION="$revision" --tag "$image:$version" . >/dev/null ||
+    fail "no image"
+megabytes=$(($(podman image inspect --format '{{.Size}}' "$image:$version") / 1000000))
+say image "$image:$version, $megabytes MB on $BASE"
+((megabytes < most_megabytes)) || fail "it has more than $most_megabytes MB"
+contents
 
-called=$(now)
-timeout 60 podman run --detach --name "$name" --publish 127.0.0.1::8001 --read-only --read-only-tmpfs=false \
-    --cap-drop=ALL --security-opt=no-new-privileges "$image:$version" >/dev/null || fail "it did not run"
+run --publish 127.0.0.1::8001 --
 address=$(podman port "$name" 8001)
 await_ready
+curl --noproxy '*' -s "http://$address/metrics" | grep -q "^rt_audio_build_info{.*revision=\"$revision\"" ||
+    fail "rt_audio_build_info does not say $revision"
 confined
-timeout 30 podman healthcheck run "$name" >/dev/null || fail "its HEALTHCHECK fails"
-say health "the image's own check passes"
+healthy || fail "its HEALTHCHECK fails"
+process=$(podman inspect --format '{{.State.Pid}}' "$name")
+kill -STOP "$process"
+if healthy; then fail "its HEALTHCHECK passes although the process stands still"; fi
+kill -CONT "$process"
 stop
 podman rm "$name" >/dev/null
+
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=elsewhere.example -days 2 \
+    -keyout "$scratch/key.pem" -out "$scratch/cert.pem" 2>/dev/null
+chmod a+r "$scratch"/*.pem
+healthy_as "--port and --host" -- serve --port 9000 --host 127.0.0.1
+healthy_as "IPv6" --env RT_AUDIO_HOST=:: --env RT_AUDIO_PORT=9001 --
+healthy_as "--init" --init --
+healthy_as "TLS" --volume "$scratch/cert.pem:/run/cert.pem:ro" --volume "$scratch/key.pem:/run/key.pem:ro" \
+    --env RT_AUDIO_TLS_CERT_FILE=/run/cert.pem --env RT_AUDIO_TLS_KEY_FILE=/run/key.pem --
+say health "its own check passes, with --port and --host, IPv6, --init and TLS too; not while the process is stopped"
 
 kubectl kustomize deploy/kubernetes/overlays/podman >"$pod"
 called=$(now)

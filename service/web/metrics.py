@@ -24,7 +24,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from service import __version__, logs
+from service import __revision__, __version__, logs
 from service.calls.roster import Roster
 from service.tally import Histogram, Tally
 
@@ -128,7 +128,8 @@ class _ServiceCollector(Collector):
         for name, here in self._codecs.items():
             available.add_metric([name], here)
         yield available
-        yield InfoMetricFamily("rt_audio_build", "What is running.", value={"version": __version__})
+        running = {"version": __version__, "revision": __revision__}
+        yield InfoMetricFamily("rt_audio_build", "What is running.", value=running)
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:

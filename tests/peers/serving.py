@@ -26,7 +26,9 @@ class Started(Service):
         self.in_full: bool | None = None
 
 
-async def start(nursery: trio.Nursery, tls: bool = False, **settings: Any) -> Started:
+async def start(
+    nursery: trio.Nursery, tls: bool = False, host: str = "127.0.0.1", **settings: Any
+) -> Started:
     """Have the whole server on a free port for as long as the nursery is there."""
     context = None
     with ExitStack() as files:
@@ -41,7 +43,7 @@ async def start(nursery: trio.Nursery, tls: bool = False, **settings: Any) -> St
         async def run(task_status: trio.TaskStatus[Ports]) -> None:
             with running:
                 service.in_full = await serve(
-                    Settings(host="127.0.0.1", port=0, **settings), task_status=task_status
+                    Settings(host=host, port=0, **settings), task_status=task_status
                 )
             service.stopped.set()
 

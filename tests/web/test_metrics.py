@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_fd_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_fd_to_metric_families as parse
 
-from service import codec
+from service import __version__, codec
 from service.audio.encodings import ENCODINGS
 from service.calls.roster import Roster
 from service.ending import CLOSE_CODES, OUTCOMES, REJECTIONS
@@ -124,6 +124,8 @@ def test_the_service_says_what_it_is(metrics: Metrics) -> None:
     assert value(metrics, "rt_audio_max_sessions") == 7
     assert value(metrics, "rt_audio_codec_available", codec="audioop") == 1
     assert value(metrics, "rt_audio_codec_available", codec="opus") == 0
+    running = {"version": __version__, "revision": "unknown"}  # which an image replaces
+    assert value(metrics, "rt_audio_build_info", **running) == 1
     names = {family.name for family in metrics.registry.collect()}
     assert {"rt_audio_build", "process_resident_memory_bytes", "python_info"} <= names
 
