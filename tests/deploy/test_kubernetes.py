@@ -10,11 +10,14 @@ import pytest
 import yaml
 
 from tests.deploy import manifests
-from tests.deploy.manifests import CLUSTERS, KUBERNETES, container, every, pod, the
+from tests.deploy.manifests import CLUSTERS, KUBERNETES, SCALED, container, every, pod, the
 
-#: Kinds of operators, for which kubernetes-validate has no schema.
-FOREIGN = {"PodMonitor", "ScaledObject"}
-SCALED = ("production", "keda")
+#: Kinds of operators and of the Gateway API, for which kubernetes-validate has no schema.
+FOREIGN = {"PodMonitor", "ScaledObject", "Gateway", "HTTPRoute"}
+#: Kinds that are in no namespace.
+GLOBAL = {"Namespace", "PriorityClass"}
+#: What the API server allows in an autoscaler's behaviour.
+MOST_WINDOW_SECONDS, MOST_PERIOD_SECONDS = 3600, 1800
 #: The recording rule of deploy/prometheus: sessions by pod, without those of draining pods.
 RECORDED = "rt_audio:sessions_active:serving"
 
@@ -34,7 +37,7 @@ def test_everything_is_in_one_namespace_and_there_once(overlay: str) -> None:
     names = [(each["kind"], each["metadata"]["name"]) for each in objects]
     assert len(set(names)) == len(names)
     namespace = the(overlay, "Namespace")["metadata"]["name"]
-    inside = [each for each in objects if each["kind"] != "Namespace"]
+    inside = [each for each in objects if each["kind"] not in GLOBAL]
     assert {each["metadata"]["namespace"] for each in inside} == {namespace}
 
 
@@ -78,9 +81,19 @@ def test_only_who_is_listed_comes_in_and_nothing_goes_out(overlay: str) -> None:
     assert not any(each.get("egress") for each in policies)
 
 
-def test_the_ingress_leads_to_the_service_and_is_more_patient_than_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def seconds(duration: str) -> int:
+    """Return a duration of HAProxy in seconds."""
+    return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
+
+
+def haproxy() -> dict[str, str]:
+    """Return what HAProxy's controller is told for the whole cluster."""
+    file = KUBERNETES / "components" / "ingress" / "haproxy-ingress-values.yaml"
+    values: dict[str, str] = yaml.safe_load(file.read_text())["controller"]["config"]
+    return values
+
+
+def test_the_ingress_leads_to_the_service() -> None:
     ingress, service = the("production", "Ingress"), the("production", "Service")
     [rule] = ingress["spec"]["rules"]
     [tls] = ingress["spec"]["tls"]
@@ -90,14 +103,58 @@ def test_the_ingress_leads_to_the_service_and_is_more_patient_than_it(
     backend = path["backend"]["service"]
     assert backend["name"] == service["metadata"]["name"]
     assert backend["port"]["name"] in {each["name"] for each in service["spec"]["ports"]}
-    timeouts = {
-        name: int(value.removesuffix("s"))
-        for name, value in ingress["metadata"]["annotations"].items()
-        if "timeout" in name
-    }
-    assert len(timeouts) == 3
-    idle = manifests.settings("production", monkeypatch).idle_seconds
-    assert all(seconds > idle for seconds in timeouts.values())
+
+
+@pytest.mark.parametrize("overlay", ["production", "long-drain"])
+def test_haproxy_is_more_patient_than_the_service_and_its_drain(
+    overlay: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = manifests.settings(overlay, monkeypatch)
+    assert seconds(haproxy()["timeout-tunnel"]) > settings.idle_seconds
+    assert seconds(haproxy()["hard-stop-after"]) > settings.drain_seconds
+
+
+def test_haproxy_has_a_place_for_each_pod_of_a_rollout() -> None:
+    annotations = the("production", "Ingress")["metadata"]["annotations"]
+    most = the("production", "HorizontalPodAutoscaler")["spec"]["maxReplicas"]
+    assert int(annotations["haproxy.org/scale-server-slots"]) >= 2 * most
+
+
+def test_no_annotation_says_what_haproxy_reads_in_its_configmap_only() -> None:
+    """By its documentation of July 2026, where these apply to `configmap` alone."""
+    names = {name.split("/")[1] for name in the("production", "Ingress")["metadata"]["annotations"]}
+    assert not names & {"timeout-tunnel", "timeout-client", "hard-stop-after", "proxy-protocol"}
+    assert haproxy().keys() == {"timeout-tunnel", "hard-stop-after"}
+
+
+def test_the_gateway_leads_to_the_service_and_has_no_time_limit() -> None:
+    gateway, route, service = (the("gateway", kind) for kind in ("Gateway", "HTTPRoute", "Service"))
+    [listener] = gateway["spec"]["listeners"]
+    [parent] = route["spec"]["parentRefs"]
+    assert parent == {"name": gateway["metadata"]["name"], "sectionName": listener["name"]}
+    assert route["spec"]["hostnames"] == [listener["hostname"]]
+    [rule] = route["spec"]["rules"]
+    [backend] = rule["backendRefs"]
+    assert backend["name"] == service["metadata"]["name"]
+    assert backend["port"] in {each["port"] for each in service["spec"]["ports"]}
+    assert rule["timeouts"] == {"request": "0s", "backendRequest": "0s"}
+    assert every("gateway", "Ingress") == []
+
+
+@pytest.mark.parametrize("overlay", CLUSTERS)
+def test_the_balancer_is_told_that_it_is_websocket_and_whether_by_tls(overlay: str) -> None:
+    [port] = the(overlay, "Service")["spec"]["ports"]
+    annotations = the(overlay, "Service")["metadata"].get("annotations", {})
+    tls = overlay == "tls"
+    assert port["appProtocol"] == ("kubernetes.io/wss" if tls else "kubernetes.io/ws")
+    assert annotations.get("haproxy.org/server-ssl") == ("true" if tls else None)
+
+
+def test_a_pod_with_calls_goes_after_pods_without_a_class() -> None:
+    priority = the("production", "PriorityClass")
+    assert pod("production")["spec"]["priorityClassName"] == priority["metadata"]["name"]
+    assert 0 < priority["value"] < 1_000_000_000  # above it are the system's own
+    assert "globalDefault" not in priority
 
 
 @pytest.mark.parametrize("overlay", CLUSTERS)
@@ -157,8 +214,10 @@ def test_rule_files_become_the_operators_objects(tmp_path: Path) -> None:
         assert each["spec"] == {"groups": groups}
 
 
-def test_both_autoscalers_decide_alike() -> None:
-    hpa, keda = the("production", "HorizontalPodAutoscaler"), the("keda", "ScaledObject")
+@pytest.mark.parametrize("kind", ["", "-long-drain"])
+def test_both_autoscalers_decide_alike(kind: str) -> None:
+    hpa = the(f"{kind or '-production'}"[1:], "HorizontalPodAutoscaler")
+    keda = the(f"keda{kind}", "ScaledObject")
     [metric], [trigger] = hpa["spec"]["metrics"], keda["spec"]["triggers"]
     assert metric["pods"]["target"]["averageValue"] == trigger["metadata"]["threshold"]
     assert hpa["spec"]["minReplicas"] == keda["spec"]["minReplicaCount"]
@@ -172,11 +231,29 @@ def test_pods_are_added_before_they_are_full(monkeypatch: pytest.MonkeyPatch) ->
     assert target * 1.25 <= manifests.settings("keda", monkeypatch).max_sessions
 
 
-def test_scaling_down_waits_longer_than_a_rollout_and_takes_one_drain_for_each_step() -> None:
-    spec, grace = the("production", "Deployment")["spec"], pod("production")["spec"]
-    down = the("production", "HorizontalPodAutoscaler")["spec"]["behavior"]["scaleDown"]
+@pytest.mark.parametrize("overlay", ["production", "long-drain"])
+def test_scaling_down_waits_longer_than_a_rollout_and_takes_one_drain_for_each_step(
+    overlay: str,
+) -> None:
+    """Or as long as the autoscaler can, where a drain takes hours."""
+    spec, grace = the(overlay, "Deployment")["spec"], pod(overlay)["spec"]
+    down = the(overlay, "HorizontalPodAutoscaler")["spec"]["behavior"]["scaleDown"]
     steps = math.ceil(100 / int(spec["strategy"]["rollingUpdate"]["maxSurge"].rstrip("%")))
     rollout = steps * spec["minReadySeconds"] + grace["terminationGracePeriodSeconds"]
-    assert down["stabilizationWindowSeconds"] > rollout
+    window = down["stabilizationWindowSeconds"]
+    assert rollout < window <= MOST_WINDOW_SECONDS or window == MOST_WINDOW_SECONDS
     for policy in down["policies"]:
-        assert policy["periodSeconds"] >= grace["terminationGracePeriodSeconds"]
+        least = min(grace["terminationGracePeriodSeconds"], MOST_PERIOD_SECONDS)
+        assert least <= policy["periodSeconds"] <= MOST_PERIOD_SECONDS
+
+
+def test_no_autoscaler_of_nodes_ends_a_pod_that_may_take_hours() -> None:
+    """By default the cluster autoscaler kills a pod ten minutes after it has told it to end."""
+    for overlay in CLUSTERS:
+        annotations = pod(overlay)["metadata"].get("annotations", {})
+        if pod(overlay)["spec"]["terminationGracePeriodSeconds"] > 600:
+            assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+            assert annotations["karpenter.sh/do-not-disrupt"] == "true"
+        else:
+            assert annotations == {}
+    assert pod("long-drain")["spec"]["terminationGracePeriodSeconds"] > 3600

@@ -9,7 +9,7 @@ import pytest
 from service import __version__
 from service.config import Settings
 from tests.deploy import manifests
-from tests.deploy.manifests import CLUSTERS, ROOT, Object, container, pod, the
+from tests.deploy.manifests import CLUSTERS, ROOT, SCALED, Object, container, pod, the
 from tests.peers.serving import serving
 
 ALL = (*CLUSTERS, "podman")
@@ -50,7 +50,12 @@ def test_a_leaving_pod_is_out_of_the_endpoints_before_it_refuses_newcomers(
 def test_a_pod_whose_loop_stands_still_is_not_given_the_time_for_a_drain(overlay: str) -> None:
     probe = container(overlay)["livenessProbe"]
     assert probe["terminationGracePeriodSeconds"] <= CLOSE_SECONDS
-    assert probe["failureThreshold"] > 1
+
+
+@pytest.mark.parametrize("overlay", CLUSTERS)
+@pytest.mark.parametrize("probe", ["startup", "liveness", "readiness"])
+def test_every_probe_forgives_one_lost_answer(overlay: str, probe: str) -> None:
+    assert container(overlay)[f"{probe}Probe"]["failureThreshold"] >= 2
 
 
 @pytest.mark.parametrize("overlay", CLUSTERS)
@@ -63,13 +68,16 @@ async def test_what_the_manifests_ask_of_the_service_it_answers(
     tokens = tmp_path / "tokens"
     tokens.write_text(secret(overlay)["tokens"])
     values = settings.model_dump(exclude={"host", "port", "tokens_file"})
+    tls = values.pop("tls_cert_file") is not None
+    assert (values.pop("tls_key_file") is not None) is tls
     asked = [container(overlay)[f"{probe}Probe"]["httpGet"]
              for probe in ("startup", "liveness", "readiness")]  # fmt: skip
     for monitor in manifests.every(overlay, "PodMonitor"):
         asked += monitor["spec"]["podMetricsEndpoints"]
-    async with serving(**values, tokens_file=tokens) as service:
+    async with serving(tls, **values, tokens_file=tokens) as service:
         for each in asked:
             assert each["port"] in ports
+            assert each.get("scheme", "http").lower() == ("https" if tls else "http")
             assert (await service.get(each["path"]))[0] == 200
         for path in ingress_paths(overlay):
             call = await service.call(f"access_token={tokens.read_text().strip()}", path)
@@ -85,25 +93,49 @@ def secret(overlay: str) -> dict[str, str]:
 
 
 def ingress_paths(overlay: str) -> list[str]:
-    """Return the paths that the Ingress routes."""
-    return [
+    """Return the paths that the Ingress or the HTTPRoute routes."""
+    paths = [
         path["path"]
         for ingress in manifests.every(overlay, "Ingress")
         for rule in ingress["spec"]["rules"]
         for path in rule["http"]["paths"]
     ]
+    for route in manifests.every(overlay, "HTTPRoute"):
+        for rule in route["spec"]["rules"]:
+            assert [match["path"]["type"] for match in rule["matches"]] == ["Exact"]
+            paths += [match["path"]["value"] for match in rule["matches"]]
+    assert bool(paths) is (overlay in SCALED)
+    return paths
+
+
+def mounted(overlay: str, name: str) -> tuple[Object, Object]:
+    """Return the volume of this name, and where the container has it."""
+    [volume] = [each for each in pod(overlay)["spec"]["volumes"] if each["name"] == name]
+    [mount] = [each for each in container(overlay)["volumeMounts"] if each["name"] == name]
+    assert mount["readOnly"] is True
+    return volume, mount
+
+
+def test_the_certificate_is_mounted_where_the_service_looks_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    volume, mount = mounted("tls", "tls")
+    settings = manifests.settings("tls", monkeypatch)
+    # The names that a Secret of type kubernetes.io/tls has.
+    assert settings.tls_cert_file == Path(mount["mountPath"]) / "tls.crt"
+    assert settings.tls_key_file == Path(mount["mountPath"]) / "tls.key"
+    readme = (ROOT / "deploy" / "README.md").read_text()
+    assert f"create secret tls {volume['secret']['secretName']} " in readme
 
 
 @pytest.mark.parametrize("overlay", ALL)
 def test_the_tokens_are_mounted_where_the_service_looks_for_them(
     overlay: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [volume] = pod(overlay)["spec"]["volumes"]
-    [mount] = container(overlay)["volumeMounts"]
-    assert mount["name"] == volume["name"]
+    volume, mount = mounted(overlay, "tokens")
     tokens_file = manifests.settings(overlay, monkeypatch).tokens_file
     assert tokens_file == Path(mount["mountPath"]) / "tokens"
-    if overlay in ("production", "keda"):
+    if overlay in SCALED:
         name = volume["secret"]["secretName"]
         readme = (ROOT / "deploy" / "README.md").read_text()
         assert f"create secret generic {name} --from-file=tokens=" in readme
