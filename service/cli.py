@@ -5,7 +5,9 @@ one sentence, 2 for a wrong option or setting, and 130 for Ctrl-C.
 """
 
 import math
+import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,17 +67,26 @@ def _exit_early(number: int, frame: FrameType | None) -> None:
 
 
 class _Listening:
-    """A `trio.TaskStatus` that prints the console's URL on a terminal once the service listens."""
+    """A `trio.TaskStatus` that says, once the service listens: to systemd, and on a terminal."""
 
     def __init__(self, settings: "Settings") -> None:
         shown = settings.console and settings.log_format != "json" and sys.stderr.isatty()
         self._settings = settings if shown else None
 
     def started(self, value: "Ports | None" = None) -> None:
+        _notify_systemd(b"READY=1")
         if self._settings is not None and value is not None:
             settings, (public, admin) = self._settings, value
             url = settings.url(public) if admin is None else settings.admin_url(admin)
             click.echo(f"Open {url} in a browser. Ctrl-C ends it.", err=True)
+
+
+def _notify_systemd(state: bytes) -> None:
+    """Tell systemd about this process, if it started it with `Type=notify` (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address is not None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as systemd:
+            systemd.sendto(state, address.replace("@", "\0", 1))
 
 
 # The options take any text here, because Settings alone says which values are allowed.

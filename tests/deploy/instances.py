@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,40 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.peers.processes import Served, serving, until
+from tests.peers.processes import ROOT, Served, serving, until
 
-#: The TCP mode carries WebSockets as they are. A server that is marked down keeps its connections
-#: and gets no new one.
-CONFIGURATION = """\
-global
-    nbthread 1
-    maxconn {connections}
-    stats socket {stats}
-
-defaults
-    mode tcp
-    timeout connect 5s
-    timeout client 1h
-    timeout server 1h
-    timeout check 5s
-
-listen calls
-    bind fd@{listener}
-    balance leastconn
-    {line}
-    option httpchk
-    http-check send meth GET uri /ready ver HTTP/1.1 hdr Host balancer
-    http-check expect status 200
-    default-server {server} check inter {interval_ms}ms fall 2 rise 2
-{servers}
-
-# Nobody is sent here. It tells who has room, after more checks than mark an instance down above.
+#: What operators get; `configuration` puts a test's ports, times and limits into it.
+SHIPPED = ROOT / "deploy" / "systemd" / "haproxy.cfg"
+#: Nobody is sent here. It tells who has room, after more checks than mark an instance down.
+ROOM = """
 backend room
     option httpchk
     http-check send meth GET uri /capacity ver HTTP/1.1 hdr Host balancer
     http-check expect status 200
     default-server {server} check inter {interval_ms}ms fall 4 rise 2
-{servers}
+    {servers}
 """
 
 
@@ -134,6 +113,20 @@ def haproxy() -> str | None:
     return shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
+def configuration(*, limits: str, bind: str, check: str, servers: str) -> str:
+    """Return the shipped configuration with these lines in the place of its own."""
+    text = SHIPPED.read_text()
+    for pattern, lines in (
+        (r"maxconn .*", limits),
+        (r"bind .*", bind),
+        (r"default-server check inter \w+", check),
+        (r"server .*(?:\n    server .*)*", servers),
+    ):
+        text, count = re.subn(rf"^    {pattern}", f"    {lines}", text, flags=re.MULTILINE)
+        assert count == 1, pattern
+    return text
+
+
 @contextmanager
 def balancing(
     instances: Sequence[Instance],
@@ -147,24 +140,20 @@ def balancing(
 
     `line` and `server` are more of its configuration: for all calls, and for each instance.
     """
-    stats, configuration = folder / "stats", folder / "haproxy.cfg"
+    stats, file = folder / "stats", folder / "haproxy.cfg"
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
-        configuration.write_text(
-            CONFIGURATION.format(
-                line=line,
-                server=server,
-                connections=connections,
-                stats=stats,
-                listener=listener.fileno(),
-                interval_ms=interval_ms,
-                servers="\n".join(
-                    f"    server {each.name} 127.0.0.1:{each.port}" for each in instances
-                ),
-            )
+        servers = "\n    ".join(f"server {each.name} 127.0.0.1:{each.port}" for each in instances)
+        calls = configuration(
+            limits=f"maxconn {connections}\n    nbthread 1\n    stats socket {stats}",
+            bind=f"bind fd@{listener.fileno()}\n    {line}",
+            check=f"default-server {server} check inter {interval_ms}ms",
+            servers=servers,
         )
+        room = ROOM.format(server=server, interval_ms=interval_ms, servers=servers)
+        file.write_text(calls + room)
         with (folder / "haproxy.log").open("wb") as log:
             running = subprocess.Popen(
-                [str(haproxy()), "-db", "-f", str(configuration)],
+                [str(haproxy()), "-db", "-f", str(file)],
                 stdout=log,
                 stderr=log,
                 pass_fds=[listener.fileno()],
