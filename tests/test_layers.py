@@ -29,7 +29,7 @@ ROWS = (
         "tracing": "a span for each call, by OpenTelemetry, where it is set up",
     },
     {
-        "audio": "encodings and WAV files",
+        "audio": "encodings, sample rates, WAV files",
         "bearer": "the alphabet of tokens",
         "codec": "G.711 in three tiers",
         "ending": "how calls end",
@@ -52,7 +52,7 @@ HOMES = {
     "hypercorn": {"server", "net.connection", "net.http1"},
     "h11": {"net.http1", "client.dial"},
     "prometheus_client": {"web.metrics"},
-    "numpy": {"codec.vector"},
+    "numpy": {"audio.resample", "codec.vector"},
     "audioop": {"codec.native"},
     "websockets": {"websocket.wire", "websocket.handshake"},
     "trio_websocket": {"client.stream", "client.dial"},
