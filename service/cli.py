@@ -140,23 +140,20 @@ class _Positive(click.FloatRange):
 
 
 _ENCODING = click.Choice(ENCODINGS)
+_FILE = click.Path(path_type=Path)
 
 
 @main.command()
-@click.argument("file", metavar="FILE.wav", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE.wav", type=_FILE)
 @click.option(
     "--url", default="ws://localhost:8001/ws/audio", show_default=True, help="The service."
 )
 @click.option("--encoding", type=_ENCODING, help="What to send.  [default: as in the file]")
 @click.option("--reply", type=_ENCODING, help="What to get back.  [default: as it was sent]")
+@click.option("--reply-rate", type=int, help="Samples a second to get back.  [default: as sent]")
 @click.option("--codec", help="Codec tier to ask for: audioop, numpy or pure_python.")
 @click.option("--token", help="Bearer token, if the service needs one.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="BACK.wav",
-    help="Write the replies to this file.",
-)
+@click.option("--out", type=_FILE, metavar="BACK.wav", help="Write the replies to this file.")
 @click.option("--frame-ms", type=_Positive(), default=20, show_default=True, help="Frame length.")
 @click.option(
     "--speed", type=_Positive(), default=1, show_default=True, help="1 is real time, 2 twice it."
@@ -174,6 +171,7 @@ def stream(
     url: str,
     encoding: str | None,
     reply: str | None,
+    reply_rate: int | None,
     codec: str | None,
     token: str | None,
     out: Path | None,
@@ -202,6 +200,7 @@ def stream(
                 encoding=encoding,
                 reply=reply,
                 codec=codec,
+                reply_rate=reply_rate,
                 token=token,
                 frame_ms=frame_ms,
                 speed=speed,

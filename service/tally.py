@@ -90,6 +90,7 @@ class Tally:
         self.frame_bytes = {name: Histogram(_FRAME_BYTES) for name in ENCODINGS}
         self.encode_seconds = {pair: Histogram(_CODEC_SECONDS) for pair in pairs}
         self.decode_seconds = {pair: Histogram(_CODEC_SECONDS) for pair in pairs}
+        self.resample_seconds = Histogram(_CODEC_SECONDS)
         self.turnaround_seconds = Histogram(_TURNAROUND_SECONDS)
         self.session_seconds = Histogram(_SESSION_SECONDS)
         self.loop_lag_seconds = Histogram(_LAG_SECONDS)

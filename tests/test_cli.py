@@ -18,6 +18,7 @@ from trio_websocket import WebSocketConnection
 import service.server
 from service import __version__, cli, codec, logs
 from service.audio import wav
+from service.audio.resample import Resampler
 from service.audio.wav import Audio
 from service.client import stream as client
 from service.client.backoff import PATIENCE_SECONDS
@@ -152,6 +153,30 @@ def test_the_query_of_the_url_holds(url: str, tmp_path: Path) -> None:
     assert rows(result.stdout)["codec"] == "pure_python"
     frames = -(-len(audio.data) // 2 // 320)
     assert rows(result.stdout)["frames"] == f"{frames} sent, {frames} received", "20 ms at 16 kHz"
+
+
+@pytest.mark.parametrize(
+    ("query", "options", "rate"),
+    [
+        ("", ("--reply-rate", "16000"), 16000),
+        ("?reply_rate=48000", ("--frame-ms", "20000"), 48000),  # one reply of 1.6 MB
+    ],
+)
+def test_the_replies_are_written_at_the_rate_asked_for(
+    url: str, tmp_path: Path, query: str, options: tuple[str, str], rate: int
+) -> None:
+    back = tmp_path / "back.wav"
+    result = run("stream", str(SPEECH), "--url", url + query, "--speed", "1000",
+                 "--out", str(back), *options)  # fmt: skip
+    assert (result.exit_code, result.stderr) == (0, "")
+    sent, received = wav.read(SPEECH), wav.read(back)
+    assert received == Audio(Resampler(8000, rate).convert(sent.data), rate)
+    assert received.seconds == sent.seconds
+
+
+def test_a_rate_that_the_service_does_not_have_is_named_with_those_that_it_has(url: str) -> None:
+    line = refused(run("stream", str(SPEECH), "--url", url, "--reply-rate", "9600"))
+    assert "reply_rate=9600: must be one of 8000, 11025" in line
 
 
 def test_an_option_that_contradicts_the_url_is_named_with_it(url: str) -> None:

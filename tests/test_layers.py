@@ -66,7 +66,8 @@ HOMES = {
 #: What cannot do I/O must not even be able to ask for it.
 WITHOUT_IO = (
     "websocket", "audio", "bearer", "codec", "ending", "tally", "conversation", "calls.caller",
-    "calls.terms", "calls.session", "net.talk", "net.proxy", "networks", "web.forwarded",
+    "calls.terms", "calls.session", "calls.resampling", "net.talk", "net.proxy", "networks",
+    "web.forwarded",
 )  # fmt: skip
 FILES = {
     ".".join(path.relative_to(SERVICE).with_suffix("").parts).removesuffix(".__init__"): path

@@ -225,7 +225,7 @@ async def test_a_call_has_a_first_and_a_last_line_and_debug_a_line_a_frame(
     set_up_logs: SetUp,
 ) -> None:
     set_up_logs("debug", "json")
-    async with calling("server", "reply=ulaw&codec=numpy") as (caller, service):
+    async with calling("server", "reply=ulaw&codec=numpy&reply_rate=16000") as (caller, service):
         for size in (320, 160):
             await caller.ask(b"\x5a" * size)
         await caller.leave(1001)
@@ -240,6 +240,7 @@ async def test_a_call_has_a_first_and_a_last_line_and_debug_a_line_a_frame(
     started, *frames, ended = said
     assert len({line["session"] for line in said}) == 1
     assert (started["codec"], started["encoding"], started["reply"]) == ("numpy", "pcm16", "ulaw")
+    assert (started["sample_rate"], started["reply_rate"]) == (8000, 16000)
     assert str(started["peer"]).startswith("127.0.0.1:")
     assert [frame["bytes"] for frame in frames] == [320, 160]
     assert {name: ended[name] for name in ("outcome", "code", "frames", "bytes")} == {

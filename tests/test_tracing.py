@@ -47,7 +47,9 @@ async def test_a_call_is_a_span_of_its_callers_trace(
                 "User-Agent: a browser\r\nX-Forwarded-For: 192.0.2.1\r\nX-Request-ID: r-1\r\n"
                 f"traceparent: 00-{TRACE}-{PARENT}-01\r\n"
             )
-            call = await service.call("reply=ulaw&codec=numpy&sample_rate=16000", extra=extra)
+            call = await service.call(
+                "reply=ulaw&codec=numpy&sample_rate=16000&reply_rate=8000", extra=extra
+            )
             await call.ask(bytes(320))
             await call.leave(1001)
             await ended(service)
@@ -63,7 +65,8 @@ async def test_a_call_is_a_span_of_its_callers_trace(
         "client.address": "192.0.2.1", "network.peer.address": "127.0.0.1",
         "user_agent.original": "a browser", "rt_audio.request_id": "r-1",
         "session.id": started["session"], "rt_audio.codec": "numpy", "rt_audio.encoding": "pcm16",
-        "rt_audio.reply": "ulaw", "rt_audio.sample_rate": 16000, "rt_audio.outcome": "completed",
+        "rt_audio.reply": "ulaw", "rt_audio.sample_rate": 16000, "rt_audio.reply_rate": 8000,
+        "rt_audio.outcome": "completed",
         "rt_audio.close_code": 1001, "rt_audio.frames": 1, "rt_audio.bytes": 320,
     }  # fmt: skip
     assert started["trace_id"] == finished["trace_id"] == TRACE

@@ -49,7 +49,7 @@ class Call:
         self._tally, self._limits = tally, limits
         self._link: Link | None = None
         greeting = self._started() if terms.events else None
-        self._session = Session(terms, tally, limits.message_bytes, greeting)
+        self._session = _session(terms)(terms, tally, limits.message_bytes, greeting)
         # The pump's task logs frames without this task's context, so each line names the session.
         self._about = {
             "session": self.id,
@@ -73,7 +73,9 @@ class Call:
             session.trace = lambda size: _log.debug("frame", bytes=size, **about)
         self._tally.sessions_started += 1
         first = self._caller.known() | about
-        _log.info("session_started", sample_rate=self._terms.sample_rate, **first)
+        terms = self._terms
+        rates = {"sample_rate": terms.sample_rate, "reply_rate": terms.reply_rate}
+        _log.info("session_started", **rates, **first)
         ending = DRAINED
         try:
             ending = await hold(link, session, self._limits, place)
@@ -98,19 +100,14 @@ class Call:
 
     def facts(self) -> dict[str, Any]:
         """Return what is known of the call by now; the numbers are of inbound frames."""
-        session, terms = self._session, self._terms
+        session = self._session
         since = datetime.fromtimestamp(self._since, UTC).isoformat(timespec="milliseconds")
         return {
             "id": self.id,
             "since": since.replace("+00:00", "Z"),
             "seconds": round(trio.current_time() - self._began, 3),
             "caller": self._caller.known(),
-            "terms": {
-                "codec": terms.codec,
-                "encoding": terms.encoding,
-                "reply": terms.reply,
-                "sample_rate": terms.sample_rate,
-            },
+            "terms": self._terms.facts(),
             "frames": session.frames,
             "bytes": session.bytes,
             "unsent_bytes": 0 if self._link is None else self._link.unsent_bytes,
@@ -118,32 +115,14 @@ class Call:
 
     def _started(self) -> str:
         """Return the event that tells a caller its session's id and terms."""
-        terms = self._terms
-        return json.dumps(
-            {
-                "type": "started",
-                "id": self.id,
-                "codec": terms.codec,
-                "encoding": terms.encoding,
-                "reply": terms.reply,
-                "sample_rate": terms.sample_rate,
-            }
-        )
+        return json.dumps({"type": "started", "id": self.id, **self._terms.facts()})
 
     def _begin_span(self, tracing: "Tracing") -> "CallSpan":
         """Begin the call's span; from now on the log lines have its trace id."""
-        caller, terms = self._caller, self._terms
-        span = tracing.begin(
-            caller.traceparent,
-            {
-                **caller.attributes(),
-                "session.id": self.id,
-                "rt_audio.codec": terms.codec,
-                "rt_audio.encoding": terms.encoding,
-                "rt_audio.reply": terms.reply,
-                "rt_audio.sample_rate": terms.sample_rate,
-            },
-        )
+        caller = self._caller
+        terms = {f"rt_audio.{name}": value for name, value in self._terms.facts().items()}
+        attributes = {**caller.attributes(), "session.id": self.id, **terms}
+        span = tracing.begin(caller.traceparent, attributes)
         self._about["trace_id"] = span.trace_id
         return span
 
@@ -166,6 +145,15 @@ class Call:
             tally.peer_closes[close_code(ending.peer_code)] += 1
         if ending.rejection is not None:
             tally.frames_rejected[ending.rejection] += 1
+
+
+def _session(terms: Terms) -> type[Session]:
+    if terms.reply_rate == terms.sample_rate:
+        return Session
+    # An interpreter without NumPy carries all other calls.
+    from service.calls.resampling import ResamplingSession
+
+    return ResamplingSession
 
 
 class Echo:

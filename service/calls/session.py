@@ -55,6 +55,7 @@ class Session:
         "_frame_bytes",
         "_long",
         "_max_frame_bytes",
+        "_piece_bytes",
         "_sample_bytes",
         "_seconds",
         "_seconds_per_byte",
@@ -76,6 +77,7 @@ class Session:
         self.greeting: Message | None = greeting
         self._tally = tally
         self._max_frame_bytes = max_frame_bytes
+        self._piece_bytes = PIECE_BYTES
         self._sample_bytes = BYTES_PER_SAMPLE[encoding]
         self._seconds_per_byte = 1 / (terms.sample_rate * self._sample_bytes)
         self._frame_bytes = tally.frame_bytes[encoding]
@@ -139,15 +141,15 @@ class Session:
         self._size = size
         self._bucket = self._frame_bytes.bucket(size)
         self._seconds = size * self._seconds_per_byte
-        self._long = size > PIECE_BYTES and (bool(self._conversions) or self._tap is not None)
+        self._long = size > self._piece_bytes and (bool(self._conversions) or self._tap is not None)
         self.smallest = size if self.smallest is None else min(self.smallest, size)
         self.largest = size if self.largest is None else max(self.largest, size)
         return None
 
     def _in_pieces(self, message: bytes) -> Work:
         """Convert a long frame; its reply waits for the tap too, which is a long one here."""
-        starts = range(0, len(message), PIECE_BYTES)
-        pieces = [message[start : start + PIECE_BYTES] for start in starts]
+        size = self._piece_bytes
+        pieces = [message[start : start + size] for start in range(0, len(message), size)]
         for convert, seconds in self._conversions or [self._tap]:  # type: ignore[misc]
             took = 0.0
             for number, piece in enumerate(pieces):

@@ -9,10 +9,14 @@ from typing import Self
 
 from service import codec
 from service.audio.encodings import ENCODING_NAMES
+from service.audio.rates import RATES
 
 SAMPLE_RATES = range(1, 192_001)
 #: The parameters of /ws/audio; README.md has their table.
-PARAMETERS = ("encoding", "reply", "codec", "sample_rate", "channels", "events", "access_token")
+PARAMETERS = (
+    "encoding", "reply", "codec", "sample_rate", "reply_rate", "channels", "events", "access_token",
+)  # fmt: skip
+_RATES = "one of " + ", ".join(map(str, RATES))
 #: So many unknown parameters are told, no more: their names are the caller's.
 _MOST_TOLD = 5
 
@@ -27,7 +31,7 @@ class BadParameter(Exception):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The codec tier, the encodings by their own names, and the samples a second.
+    """The codec tier, the encodings by their own names, and the samples a second of each way.
 
     `events` says that the caller wants to be told of events in JSON text messages.
     """
@@ -36,6 +40,7 @@ class Terms:
     encoding: str
     reply: str
     sample_rate: int
+    reply_rate: int
     events: bool = False
 
     @classmethod
@@ -46,14 +51,26 @@ class Terms:
         the best of `codec_order`.
         """
         encoding = _encoding(query, "encoding", "pcm16")
+        sample_rate = _sample_rate(query.get("sample_rate", "8000"))
         _only(query, "channels", "1", "1; audio is mono")
         return cls(
             codec=codec.resolve(query.get("codec", "").lower(), codec_order),
             encoding=encoding,
             reply=_encoding(query, "reply", encoding),
-            sample_rate=_sample_rate(query.get("sample_rate", "8000")),
+            sample_rate=sample_rate,
+            reply_rate=_reply_rate(query.get("reply_rate"), sample_rate),
             events=_only(query, "events", "json", "json, or left out"),
         )
+
+    def facts(self) -> dict[str, str | int]:
+        """Return what callers and operators are told of the terms, by the names of parameters."""
+        return {
+            "codec": self.codec,
+            "encoding": self.encoding,
+            "reply": self.reply,
+            "sample_rate": self.sample_rate,
+            "reply_rate": self.reply_rate,
+        }
 
 
 def unknown_parameters(query: Mapping[str, str]) -> list[str]:
@@ -87,9 +104,27 @@ def _only(query: Mapping[str, str], parameter: str, value: str, allowed: str) ->
 
 
 def _sample_rate(value: str) -> int:
+    rate = _whole(value)
+    if rate not in SAMPLE_RATES:
+        allowed = f"a whole number from {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]}"
+        raise BadParameter("sample_rate", value, allowed)
+    return rate
+
+
+def _reply_rate(value: str | None, sample_rate: int) -> int:
+    rate = sample_rate if value is None else _whole(value)
+    if rate == sample_rate:
+        return rate
+    if rate not in RATES:
+        raise BadParameter("reply_rate", str(value), f"{_RATES}, or as sample_rate")
+    if sample_rate not in RATES:
+        raise BadParameter("sample_rate", str(sample_rate), f"{_RATES} where reply_rate differs")
+    if "numpy" not in codec.available():
+        raise BadParameter("reply_rate", str(value), "as sample_rate: no NumPy is here to resample")
+    return rate
+
+
+def _whole(value: str) -> int:
+    """Return a whole number, or -1 for any other text."""
     # int() would take signs, spaces, underscores and other scripts' digits, and any length.
-    if value.isascii() and value.isdigit() and len(value) <= 9 and int(value) in SAMPLE_RATES:
-        return int(value)
-    raise BadParameter(
-        "sample_rate", value, f"a whole number from {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]}"
-    )
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 9 else -1

@@ -17,7 +17,7 @@ class RequestError(ClientError):
 
 @dataclass(frozen=True)
 class Request:
-    """Where to call, which audio to send, and which encoding and codec to ask for.
+    """Where to call, which audio to send, and which encoding, rate and codec to ask for.
 
     `events` says that the URL asks for text messages beside the audio.
     """
@@ -25,6 +25,7 @@ class Request:
     address: Address
     audio: Audio
     reply: str
+    reply_rate: int
     codec: str | None
     events: bool
 
@@ -37,29 +38,34 @@ class Request:
         encoding: str | None = None,
         reply: str | None = None,
         codec: str | None = None,
+        reply_rate: int | None = None,
     ) -> Self:
         """Return the request of these options and of the URL's query; raise ClientError.
 
         The query of the URL holds. Without `encoding` the audio is sent as it is, without `reply`
-        it comes back in the encoding that was sent. `sample_rate` is the audio's own unless the
-        URL has another, with which the audio is then played.
+        it comes back in the encoding that was sent, without `reply_rate` at the rate too.
+        `sample_rate` is the audio's own unless the URL has another, with which the audio is then
+        played.
         """
         address = Address.parse(url)
         # Of two parameters with one name the service takes the first.
         asked = dict(reversed(parse_qsl(address.query, keep_blank_values=True)))
-        for name, option in {"encoding": encoding, "reply": reply, "codec": codec}.items():
+        options = {"encoding": encoding, "reply": reply, "codec": codec}
+        options["reply_rate"] = None if reply_rate is None else str(reply_rate)
+        for name, option in options.items():
             if option is not None and _same(asked.setdefault(name, option)) != _same(option):
                 raise RequestError(
                     f"the option {name}={option} contradicts {name}={plain(asked[name])} in the URL"
                 )
         sent = _encoding(asked, "encoding", audio.encoding)
         back = _encoding(asked, "reply", sent)
-        rate = _sample_rate(asked, audio.sample_rate)
+        rate = _rate(asked, "sample_rate", audio.sample_rate)
         asked |= {"encoding": sent, "reply": back, "sample_rate": str(rate)}
         return cls(
             address.asking(asked),
             replace(_converted(audio, sent), sample_rate=rate),
             back,
+            _rate(asked, "reply_rate", rate),
             asked.get("codec"),
             "events" in asked,
         )
@@ -80,11 +86,11 @@ def _encoding(asked: dict[str, str], parameter: str, default: str) -> str:
         ) from None
 
 
-def _sample_rate(asked: dict[str, str], default: int) -> int:
-    text = asked.get("sample_rate", str(default))
+def _rate(asked: dict[str, str], parameter: str, default: int) -> int:
+    text = asked.get(parameter, str(default))
     # Which whole numbers are too large is for the service to say.
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text)):
-        raise RequestError(f"sample_rate={plain(text)} is no number of samples a second")
+        raise RequestError(f"{parameter}={plain(text)} is no number of samples a second")
     return int(text)
 
 

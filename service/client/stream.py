@@ -106,6 +106,7 @@ class Stream:
         encoding: str | None = None,
         reply: str | None = None,
         codec: str | None = None,
+        reply_rate: int | None = None,
         token: str | None = None,
         frame_ms: float = 20,
         speed: float = 1,
@@ -115,8 +116,8 @@ class Stream:
     ) -> None:
         """Prepare the stream; raise ClientError if the URL or its query cannot be used.
 
-        `encoding`, `reply` and `codec` are those of `Request.make`. `speed` is 1 for real time, 2
-        for twice as fast.
+        `encoding`, `reply`, `codec` and `reply_rate` are those of `Request.make`. `speed` is 1 for
+        real time, 2 for twice as fast.
 
         With `reconnect` a new call follows a call that is lost, refused for now or told to come
         back, after a back-off. No frame is left out, and no frame is sent twice: frames without a
@@ -124,12 +125,15 @@ class Stream:
         """
         if not (isfinite(frame_ms) and isfinite(speed) and frame_ms > 0 and speed > 0):
             raise ValueError("frame_ms and speed must be positive numbers")
-        self._request = Request.make(audio, url, encoding=encoding, reply=reply, codec=codec)
+        self._request = Request.make(
+            audio, url, encoding=encoding, reply=reply, codec=codec, reply_rate=reply_rate
+        )
         self._token, self._reconnect, self._on_loss = token, reconnect, on_loss
         audio = self._request.audio
         # No frame is longer than the audio, which bounds what may be an enormous number.
         samples = max(1, round(min(len(audio.data), audio.sample_rate * frame_ms / 1000)))
-        self._longest_reply = max(2**20, 2 * samples)
+        growth = ceil(self._request.reply_rate / audio.sample_rate)
+        self._longest_reply = max(2**20, 2 * samples * growth)
         self._trips = RoundTrips(
             audio.frames(samples),
             samples / audio.sample_rate / speed,
@@ -287,7 +291,7 @@ class RoundTrips:
             frames_sent=self._sent,
             frames_received=len(self._replies),
             bytes_sent=sum(map(len, self._frames[: self._sent])),
-            audio=Audio(b"".join(self._replies), request.audio.sample_rate, request.reply),
+            audio=Audio(b"".join(self._replies), request.reply_rate, request.reply),
             frame_ms=1000 * self._frame_seconds,
             p50_ms=percentile(times, 50),
             p95_ms=percentile(times, 95),

@@ -70,12 +70,16 @@ class _ServiceCollector(Collector):
             tally.decode_seconds.items(),
         )  # fmt: skip
         yield _histogram(
+            "resample_seconds", "Time to resample one frame for its reply.", [],
+            [((), tally.resample_seconds)],
+        )  # fmt: skip
+        yield _histogram(
             "frame_turnaround_seconds", "From a frame read to its reply written.", [],
             [((), tally.turnaround_seconds)],
         )  # fmt: skip
         yield _counter("frames", "Audio frames.", "direction", tally.frames)
         yield _counter(
-            "audio_seconds", "Seconds of audio, by the sessions' sample rates.", "direction",
+            "audio_seconds", "Seconds of audio, by the rates of the sessions.", "direction",
             tally.audio_seconds,
         )  # fmt: skip
         yield _gauge("sessions_active", "Sessions on the line.", roster.active)

@@ -6,11 +6,13 @@ A call's outcome is counted once, and nobody is left on the line after it.
 import json
 import os
 from contextlib import suppress
+from itertools import pairwise
 
 import pytest
 import trio
 
 from service import codec
+from service.audio.resample import Resampler
 from service.calls.session import Session
 from service.ending import OUTCOMES
 from tests.peers.callers import Caller
@@ -98,7 +100,7 @@ async def test_a_wav_header_as_the_first_frame_is_refused_and_later_is_audio(kin
 
 @every_link
 async def test_events_json_greets_with_the_session_and_its_terms(kind: str) -> None:
-    query = "events=json&codec=numpy&encoding=alaw&reply=ulaw&sample_rate=16000"
+    query = "events=json&codec=numpy&encoding=alaw&reply=ulaw&sample_rate=16000&reply_rate=24000"
     async with calling(kind, query) as (caller, _):
         started = json.loads(await caller.receive())
         assert len(started.pop("id")) == 12
@@ -108,8 +110,28 @@ async def test_events_json_greets_with_the_session_and_its_terms(kind: str) -> N
             "encoding": "alaw",
             "reply": "ulaw",
             "sample_rate": 16000,
+            "reply_rate": 24000,
         }
-        assert len(await caller.ask(b"abc")) == 3
+        assert len(await caller.ask(bytes(32))) == 48
+
+
+@every_link
+async def test_a_reply_of_another_rate_is_resampled_frame_by_frame(kind: str) -> None:
+    """A frame of one sample, whose reply is empty, and a long one, which is done in pieces."""
+    pcm = os.urandom(100_000)
+    cuts = [0, 640, 642, 644, 646, 1280, 99_000, 100_000]
+    frames = [pcm[start:end] for start, end in pairwise(cuts)]
+    resampler = Resampler(24000, 8000)
+    async with calling(kind, "sample_rate=24000&reply_rate=8000") as (caller, house):
+        replies = [await caller.ask(frame) for frame in frames]
+        assert replies == [resampler.convert(frame) for frame in frames]
+        assert b"" in replies
+        await caller.leave()
+        await ends_as("completed", house)
+        seconds = await house.metric('rt_audio_audio_seconds_total{direction="outbound"}')
+        assert seconds == pytest.approx(sum(map(len, replies)) / 16000)
+        assert await house.metric('rt_audio_frames_total{direction="outbound"}') == len(frames)
+        assert await house.metric("rt_audio_resample_seconds_count") == len(frames)
 
 
 @every_link

@@ -6,7 +6,10 @@ from collections.abc import Generator
 import pytest
 
 from service import codec
-from service.calls.session import Session
+from service.audio.rates import RATES
+from service.audio.resample import Resampler
+from service.calls.resampling import ResamplingSession
+from service.calls.session import PIECE_BYTES, Session
 from service.calls.terms import BadParameter, Terms
 from service.conversation import Message, Work
 from service.ending import Ending
@@ -40,7 +43,7 @@ def test_an_encoding_has_many_names(name: str, encoding: str) -> None:
 
 
 def test_the_reply_is_encoded_as_the_call_unless_said() -> None:
-    assert parse() == Terms(codec.available()[0], "pcm16", "pcm16", 8000)
+    assert parse() == Terms(codec.available()[0], "pcm16", "pcm16", 8000, 8000)
     assert parse(encoding="alaw").reply == "alaw"
 
 
@@ -61,6 +64,37 @@ def test_a_bad_sample_rate_is_named_with_what_is_allowed(value: str) -> None:
 @pytest.mark.parametrize("value", ["1", "192000"])
 def test_sample_rates_at_the_bounds_pass(value: str) -> None:
     assert parse(sample_rate=value).sample_rate == int(value)
+
+
+def test_the_reply_has_the_callers_rate_unless_said() -> None:
+    assert parse(sample_rate="9600").reply_rate == 9600
+    assert parse(sample_rate="9600", reply_rate="9600").reply_rate == 9600
+    for rate in map(str, RATES):
+        assert parse(reply_rate=rate).facts()["reply_rate"] == int(rate)
+
+
+@pytest.mark.parametrize("value", ["9600", "0", "16k", "", "96000", "٨٠٠٠"])
+def test_a_bad_reply_rate_is_named_with_what_is_allowed(value: str) -> None:
+    with pytest.raises(BadParameter) as caught:
+        parse(reply_rate=value)
+    assert (caught.value.parameter, caught.value.value) == ("reply_rate", value)
+    assert caught.value.allowed == (
+        "one of 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, or as sample_rate"
+    )
+
+
+def test_a_rate_that_cannot_be_resampled_is_named_with_what_is_allowed() -> None:
+    with pytest.raises(BadParameter) as caught:
+        parse(sample_rate="9600", reply_rate="8000")
+    assert (caught.value.parameter, caught.value.value) == ("sample_rate", "9600")
+    assert caught.value.allowed.endswith("48000 where reply_rate differs")
+
+
+def test_without_numpy_another_reply_rate_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "available", lambda: ("audioop", "pure_python"))
+    with pytest.raises(BadParameter, match="no NumPy is here to resample"):
+        parse(reply_rate="16000")
+    assert parse(reply_rate="8000").reply_rate == 8000
 
 
 @pytest.mark.parametrize("parameter", ["encoding", "reply"])
@@ -153,3 +187,87 @@ def test_a_trace_sees_each_frames_size(tally: Tally) -> None:
     call.receive(bytes(320))
     call.receive(b"")
     assert seen == [320, 0]
+
+
+def resampling(tally: Tally, longest: int = 1000, **query: str) -> ResamplingSession:
+    return ResamplingSession(parse(**query), tally, longest)
+
+
+def expected(frame: bytes, terms: Terms) -> bytes:
+    """Return the whole reply to the first frame of a call."""
+    pcm = frame
+    if terms.encoding != "pcm16":
+        pcm = codec.tier(terms.codec, terms.encoding).decode(frame)
+    pcm = Resampler(terms.sample_rate, terms.reply_rate).convert(pcm)
+    return pcm if terms.reply == "pcm16" else codec.tier(terms.codec, terms.reply).encode(pcm)
+
+
+@pytest.mark.parametrize("length", [320, 300_000])
+@pytest.mark.parametrize("reply", ["pcm16", "ulaw"])
+@pytest.mark.parametrize("encoding", ["pcm16", "ulaw", "alaw"])
+@pytest.mark.parametrize(("rate", "reply_rate"), [("8000", "16000"), ("44100", "8000")])
+def test_a_reply_of_another_rate_is_resampled(
+    tally: Tally, rate: str, reply_rate: str, encoding: str, reply: str, length: int
+) -> None:
+    query = {"encoding": encoding, "reply": reply, "sample_rate": rate, "reply_rate": reply_rate}
+    frame = random.Random(711).randbytes(length)
+    call = resampling(tally, 10**6, **query)
+    answer = call.receive(frame)
+    assert isinstance(answer, Generator) == (length > PIECE_BYTES)
+    assert whole(answer) == expected(frame, parse(**query))
+    assert tally.resample_seconds.count == 1
+    assert sum(each.count for each in tally.decode_seconds.values()) == (encoding != "pcm16")
+    assert sum(each.count for each in tally.encode_seconds.values()) == (reply != "pcm16")
+    call.replied(frame, 0.0)
+    assert sum(each.count for each in tally.encode_seconds.values()) == (reply != "pcm16"), "no tap"
+
+
+@pytest.mark.parametrize("length", [160, 50_000])
+def test_a_resampled_reply_counts_by_its_own_size_once_it_is_written(
+    tally: Tally, length: int
+) -> None:
+    call = resampling(tally, 10**6, encoding="ulaw", sample_rate="16000", reply_rate="24000")
+    frames = [bytes(length), bytes(1), b""]
+    replies = [whole(call.receive(frame)) for frame in frames]
+    assert tally.inbound_seconds == pytest.approx((length + 1) / 16000)
+    assert tally.outbound_seconds == 0
+    for frame, reply, sum_so_far in zip(frames, replies, (1, 2, 2), strict=True):
+        call.replied(frame, 0.001)
+        written = sum(map(len, replies[:sum_so_far]))
+        assert tally.outbound_seconds == pytest.approx(written / 24000), len(reply)
+    assert tally.turnaround_seconds.count == 3
+    assert tally.turnaround_seconds.sum == pytest.approx(0.003)
+
+
+def test_a_frame_of_one_sample_may_have_an_empty_reply(tally: Tally) -> None:
+    call = resampling(tally, sample_rate="24000", reply_rate="8000")
+    replies = [whole(call.receive(bytes(2))) for _ in range(6)]
+    assert list(map(len, replies)) == [2, 0, 0, 2, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("query", "longest"),
+    [
+        ({"reply_rate": "48000"}, 30_000 // 3),  # its reply has six times as many bytes
+        ({"reply_rate": "48000", "encoding": "ulaw"}, 30_000 // 6),
+        ({"reply_rate": "16000"}, 30_000),
+        ({"reply_rate": "8000", "sample_rate": "48000"}, 30_000),
+    ],
+)
+def test_a_reply_is_at_most_twice_as_long_as_the_longest_message(
+    tally: Tally, query: dict[str, str], longest: int
+) -> None:
+    call = resampling(tally, 30_000, **query)
+    assert len(whole(call.receive(bytes(longest)))) <= 60_000
+    ending = call.receive(bytes(longest + 2))
+    assert isinstance(ending, Ending)
+    assert ending.code == 1009
+    assert str(longest) in ending.reason
+
+
+def test_a_piece_has_as_many_samples_as_any_after_it_was_resampled(tally: Tally) -> None:
+    call = resampling(tally, 10**6, encoding="ulaw", reply="ulaw", reply_rate="48000")
+    work = call.receive(bytes(100_000))
+    assert isinstance(work, Generator)
+    pieces = len(list(work))
+    assert pieces == pytest.approx(3 * 100_000 / (PIECE_BYTES / 6), rel=0.1)

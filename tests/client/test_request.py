@@ -1,5 +1,6 @@
 """Requests: which of file, option and URL holds, and what is sent."""
 
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
@@ -64,11 +65,20 @@ def test_an_option_may_say_the_same_as_the_url() -> None:
     assert Request.make(PCM, f"{URL}?codec=numpy", codec="NumPy").codec == "numpy"
 
 
-@pytest.mark.parametrize("name", ["encoding", "reply", "codec"])
+@pytest.mark.parametrize("name", ["encoding", "reply", "codec", "reply_rate"])
 def test_an_option_that_contradicts_the_url_is_an_error(name: str) -> None:
-    sentence = f"^the option {name}=ulaw contradicts {name}=a law in the URL$"
+    options: dict[str, Any] = {name: 8000 if name == "reply_rate" else "ulaw"}
+    sentence = f"^the option {name}={options[name]} contradicts {name}=a law in the URL$"
     with pytest.raises(RequestError, match=sentence):
-        Request.make(PCM, f"{URL}?{name}=a%1blaw", **{name: "ulaw"})
+        Request.make(PCM, f"{URL}?{name}=a%1blaw", **options)
+
+
+def test_the_reply_has_the_rate_that_option_or_url_ask_for_and_else_the_audios() -> None:
+    request = Request.make(PCM, URL, reply_rate=16000)
+    assert (request.audio.sample_rate, request.reply_rate) == (8000, 16000)
+    assert query(request)["reply_rate"] == "16000"
+    assert Request.make(PCM, f"{URL}?reply_rate=48000").reply_rate == 48000
+    assert Request.make(PCM, f"{URL}?sample_rate=16000").reply_rate == 16000
 
 
 @pytest.mark.parametrize(
@@ -81,6 +91,7 @@ def test_an_option_that_contradicts_the_url_is_an_error(name: str) -> None:
         ("sample_rate=8e3", "^sample_rate=8e3 is no number"),
         ("sample_rate=%D9%A8", "^sample_rate=\u0668 is no number"),
         ("sample_rate=1234567890", "^sample_rate=1234567890 is no number"),
+        ("reply_rate=16k", "^reply_rate=16k is no number of samples a second$"),
     ],
 )
 def test_a_query_that_nothing_can_be_sent_for(asked: str, sentence: str) -> None:

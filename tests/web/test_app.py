@@ -112,6 +112,7 @@ async def test_a_full_service_is_ready_and_a_draining_one_is_not() -> None:
         ("encoding", "opus", "pcm16"),
         ("reply", "opus", "alaw"),
         ("sample_rate", "0", "192000"),
+        ("reply_rate", "9600", "16000"),
         ("channels", "2", "mono"),
         ("events", "xml", "json"),
     ],

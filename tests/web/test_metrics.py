@@ -30,6 +30,7 @@ SERIES: dict[str, list[tuple[str, str]]] = {
     "rt_audio_sessions_started_total": [],
     "rt_audio_frames_rejected_total": [("reason", name) for name in REJECTIONS],
     "rt_audio_frame_turnaround_seconds_count": [],
+    "rt_audio_resample_seconds_count": [],
     "rt_audio_session_duration_seconds_count": [],
     "rt_audio_event_loop_lag_seconds_count": [],
     "rt_audio_event_loop_stalled_seconds_total": [],
