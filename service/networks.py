@@ -1,4 +1,4 @@
-"""IP addresses, and networks of them: whose word about a caller counts."""
+"""IP addresses, and networks of them: whose word about a caller counts, and who counts as one."""
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -11,6 +11,22 @@ def address(text: str) -> IPv4Address | IPv6Address:
     """
     found = ip_address(text)
     return getattr(found, "ipv4_mapped", None) or found
+
+
+def network(text: str) -> str:
+    """Return what counts as one address where a limit is for each: of IPv6 it is the /64.
+
+    A provider's customer has a whole /64. A text that is no address counts as itself.
+    """
+    if ":" not in text:
+        return text
+    try:
+        found = address(text)
+    except ValueError:
+        return text
+    if isinstance(found, IPv4Address):
+        return str(found)
+    return f"{IPv6Address(int(found) >> 64 << 64)}/64"
 
 
 class Networks:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.networks import Networks, endpoint
+from service.networks import Networks, endpoint, network
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,23 @@ def test_an_ipv6_address_with_a_port_has_brackets() -> None:
     assert endpoint("2001:db8::1", 80) == "[2001:db8::1]:80"
     assert endpoint("192.0.2.1", 80) == "192.0.2.1:80"
     assert endpoint("2001:db8::1", None) == "2001:db8::1"
+
+
+@pytest.mark.parametrize(
+    ("address", "counts_as"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("::1", "::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("unknown", "unknown"),
+        ("no:address", "no:address"),
+    ],
+)
+def test_an_ipv4_address_counts_alone_and_an_ipv6_address_with_its_network(
+    address: str, counts_as: str
+) -> None:
+    assert network(address) == counts_as

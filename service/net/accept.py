@@ -27,11 +27,11 @@ _LOST = {
 
 
 async def accept(
-    listener: trio.SocketListener, lobby: Lobby, take: Callable[[socket.socket], None]
+    listener: trio.SocketListener, lobby: Lobby, take: Callable[[socket.socket, str], None]
 ) -> None:
-    """Give the socket of each new connection to `take`, until cancelled; then stop listening.
+    """Give the socket of each new connection, and the peer's address, to `take`, until cancelled.
 
-    Raises OSError if the listener itself is broken.
+    Then stop listening. Raises OSError if the listener itself is broken.
     """
     warning = logs.Sparse(_WARNING_SECONDS)
     # Trio's own accept takes two turns of the event loop for each connection.
@@ -42,9 +42,9 @@ async def accept(
             await trio.lowlevel.wait_readable(ears)
             try:
                 for _ in range(_AT_ONCE):
-                    transport = ears.accept()[0]
+                    transport, (address, *_) = ears.accept()
                     lobby.make_room()
-                    take(transport)
+                    take(transport, address)
             except BlockingIOError:
                 pass
             except OSError as error:

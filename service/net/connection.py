@@ -83,8 +83,8 @@ class Connection:
     runs in the connection's task: nothing else reads then, so the session may.
     """
 
-    def __init__(self, shared: Shared, transport: socket.socket) -> None:
-        self._shared = shared
+    def __init__(self, shared: Shared, transport: socket.socket, address: str) -> None:
+        self._shared, self._address = shared, address
         self._stream = Stream(transport, shared.tls)
         self._state = State.IDLE
         self._deadline = trio.current_time() + shared.config.keep_alive_timeout
@@ -97,7 +97,7 @@ class Connection:
 
     async def run(self) -> None:
         """Serve requests until either side closes, or an upgrade's session has ended."""
-        self._shared.lobby.enter(self)
+        self._shared.lobby.enter(self, self._address)
         try:
             with self._evicted:
                 await self._serve()

@@ -45,8 +45,8 @@ class Door:
     def let_in(self, listening: trio.Nursery, connections: trio.Nursery) -> None:
         """Accept until `listening` is cancelled; each connection is a task of `connections`."""
 
-        def take(transport: socket.socket) -> None:
-            connections.start_soon(Connection(self.shared, transport).run)
+        def take(transport: socket.socket, address: str) -> None:
+            connections.start_soon(Connection(self.shared, transport, address).run)
 
         for listener in self._listeners:
             listening.start_soon(accept, listener, self.shared.lobby, take)

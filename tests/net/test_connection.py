@@ -395,7 +395,7 @@ async def test_connections_beyond_those_of_one_wake_up_are_accepted_on_the_next(
     taken: list[socket.socket] = []
     async with trio.open_nursery() as nursery:
         clients = [await trio.open_tcp_stream(*listener.socket.getsockname()) for _ in range(10)]
-        nursery.start_soon(accept, listener, Lobby(100), taken.append)
+        nursery.start_soon(accept, listener, Lobby(100), lambda one, _: taken.append(one))
         with trio.fail_after(5):
             while len(taken) < len(clients):
                 await trio.lowlevel.checkpoint()
@@ -413,7 +413,7 @@ async def test_a_broken_listener_ends_the_service_instead_of_spinning() -> None:
 
         async def listen() -> None:
             with pytest.raises(OSError, match="Invalid argument"):
-                await accept(listener, lobby, lambda transport: transport.close())
+                await accept(listener, lobby, lambda transport, _: transport.close())
 
         nursery.start_soon(listen)
         await trio.testing.wait_all_tasks_blocked()
