@@ -71,6 +71,13 @@ def _seconds(default: float, why: str, least: float = 0, most: float = 86400) ->
     )
 
 
+def _limit(unit: str, why: str) -> Any:
+    return _setting(
+        0, unit, f"{why}, others get 429; 0 sets no limit", "a whole number from 0 to 100000",
+        ge=0, le=100_000,
+    )  # fmt: skip
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
 Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
@@ -107,6 +114,14 @@ class Settings(BaseSettings):
         1000, "sessions", "beyond it an upgrade gets 503, so that a pod never drowns",
         "a whole number from 1 to 100000", ge=1, le=100_000,
     )  # fmt: skip
+    max_sessions_per_token: int = _limit("sessions", "so many at a time with one name or token")
+    max_sessions_per_address: int = _limit("sessions", "so many at a time from one address")
+    max_upgrades_per_token: int = _limit(
+        "upgrades a second", "so many begin in a second with one name or token"
+    )
+    max_upgrades_per_address: int = _limit(
+        "upgrades a second", "so many begin in a second from one address"
+    )
     max_frame_bytes: int = _setting(
         1_048_576, "bytes", "a larger message closes its session with 1009; it bounds memory",
         "a whole number from 2 to 16777216", ge=2, le=16 * 1_048_576,
@@ -143,7 +158,7 @@ class Settings(BaseSettings):
     )  # fmt: skip
     tokens_file: Path | None = _setting(
         None, "path", "a file of bearer tokens, one a line; when set, a session needs one of them",
-        f"a readable file with at least one token; a token has {ALPHABET}",
+        f"a readable file with at least one token or name:token; a token has {ALPHABET}",
     )  # fmt: skip
     tls_cert_file: Path | None = _setting(
         None, "path", "serve TLS with this certificate chain (PEM)",

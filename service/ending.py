@@ -54,6 +54,7 @@ ABORTED = Ending("aborted", told=False)
 STUCK = Ending("stuck", told=False)
 DRAINED = Ending("drained", GOING_AWAY, "the service is restarting; please reconnect")
 DISMISSED = Ending("dismissed", POLICY_VIOLATION, "an operator ended the call")
+REVOKED = Ending("dismissed", POLICY_VIOLATION, "the token was revoked")
 FAULT = Ending("error", INTERNAL_ERROR, "internal error")
 
 

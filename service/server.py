@@ -43,7 +43,7 @@ from service.net.pump import Pump
 from service.networks import Networks
 from service.refusals import Refusals
 from service.tally import LAG_SAMPLE_SECONDS, Tally
-from service.web.access import Access
+from service.web.access import Access, read_tokens
 from service.web.app import create_admin_app, create_app
 from service.web.metrics import Metrics
 
@@ -78,12 +78,16 @@ async def serve(
     SIGINT closes all sessions at once. Raises ConfigurationError if the service cannot start as
     configured.
     """
-    access = Access.load(settings.allowed_origins, settings.tokens_file)
+    file = settings.tokens_file
+    access = Access(settings.allowed_origins, None if file is None else read_tokens(file))
     operators = 0 if settings.admin_port is None else _ADMIN_LOBBY
     descriptors = share_out(settings.max_sessions, operators)
-    roster = Roster(descriptors.sessions)
+    roster = Roster(
+        descriptors.sessions, settings.max_sessions_per_token, settings.max_sessions_per_address
+    )
     tally = Tally(codec.available(), codec.LAWS)
-    metrics = Metrics(roster, tally, {name: name in codec.available() for name in codec.ORDER})
+    codecs = {name: name in codec.available() for name in codec.ORDER}
+    metrics = Metrics(roster, tally, codecs, access)
     tracing = _tracing()
     refusals = Refusals(tally)
     shared = Shared(

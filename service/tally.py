@@ -18,6 +18,8 @@ class Refusal(StrEnum):
     ORIGIN = "origin"
     UNAUTHORIZED = "unauthorized"
     BAD_PARAMETER = "bad_parameter"
+    TOO_MANY_UPGRADES = "too_many_upgrades"
+    TOO_MANY_SESSIONS = "too_many_sessions"
     AT_CAPACITY = "at_capacity"
     DRAINING = "draining"
     ABANDONED = "abandoned"

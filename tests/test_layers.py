@@ -30,7 +30,7 @@ ROWS = (
     },
     {
         "audio": "encodings, sample rates, WAV files",
-        "bearer": "the alphabet of tokens",
+        "bearer": "tokens: their alphabet and their names",
         "codec": "G.711 in three tiers",
         "ending": "how calls end",
         "plain": "a stranger's text for logs and terminals",

@@ -17,7 +17,7 @@ class Caller:
 
     `address` and `port` are the caller's own, as far as trusted proxies tell; then `via` is the
     proxy that told. `user_agent` and `request_id` are strangers' texts, made plain. `traceparent`
-    is valid by W3C Trace Context.
+    is valid by W3C Trace Context. `token` is the name of the caller's token.
     """
 
     address: str
@@ -26,6 +26,7 @@ class Caller:
     user_agent: str | None = None
     request_id: str | None = None
     traceparent: str | None = None
+    token: str | None = None
 
     @property
     def peer(self) -> str:
@@ -44,6 +45,8 @@ class Caller:
     def ids(self) -> dict[str, str]:
         """Return by what else than its session a call is searched for: each log line has it."""
         ids = {"peer": self.peer}
+        if self.token is not None:
+            ids["token"] = self.token
         if self.request_id is not None:
             ids["request_id"] = self.request_id
         if self.traceparent is not None:

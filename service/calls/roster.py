@@ -4,6 +4,8 @@ Everything here decides at once and does no I/O; the caller of a method acts on 
 """
 
 from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Hashable
 from itertools import count
 from math import inf
 from operator import attrgetter
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import trio
 
+from service.bearer import Token
 from service.ending import DRAINED, Ending
 from service.tally import Refusal
 
@@ -25,12 +28,15 @@ _DISMISSED_AT_ONCE = 8
 class Roster:
     """The calls of one service, at most `max_sessions` at a time.
 
+    Of these, a token's holder may have `per_token` and a network `per_address`; 0 sets no limit.
     A drain begins with a notice: the service is not ready, and still admits calls. `stopping`: the
     process is going to exit, so that nothing takes the drain back.
     """
 
-    def __init__(self, max_sessions: int) -> None:
+    def __init__(self, max_sessions: int, per_token: int = 0, per_address: int = 0) -> None:
         self.max_sessions = max_sessions
+        self.by_holder = _Shares(per_token)
+        self.by_network = _Shares(per_address)
         self.stopping = False
         self._refuses_from = inf
         self._places: set[Place] = set()
@@ -60,11 +66,17 @@ class Roster:
         """Be ready again; not for when the process is `stopping`."""
         self._refuses_from = inf
 
-    def refusal(self) -> Refusal | None:
-        """Return why no further call is admitted, or None."""
+    def refusal(self, token: Token | None = None, network: str | None = None) -> Refusal | None:
+        """Return why no further call is admitted, of this caller if given, or None."""
         if self.draining and trio.current_time() >= self._refuses_from:
             return Refusal.DRAINING
-        return Refusal.AT_CAPACITY if self.active >= self.max_sessions else None
+        if self.active >= self.max_sessions:
+            return Refusal.AT_CAPACITY
+        if token is not None and self.by_holder.used_up(token.holder):
+            return Refusal.TOO_MANY_SESSIONS
+        if network is not None and self.by_network.used_up(network):
+            return Refusal.TOO_MANY_SESSIONS
+        return None
 
     def no_capacity(self) -> Refusal | None:
         """Return why a balancer should send newcomers elsewhere, or None.
@@ -73,13 +85,20 @@ class Roster:
         """
         return Refusal.DRAINING if self.draining else self.refusal()
 
-    def admit(self) -> "Place | Refusal":
-        """Give a call a place on the line, to be used as a context manager, or refuse it."""
-        refusal = self.refusal()
+    def admit(self, token: Token | None = None, network: str | None = None) -> "Place | Refusal":
+        """Give a call a place on the line, to be used as a context manager, or refuse it.
+
+        The call counts for its token and its network, if given.
+        """
+        refusal = self.refusal(token, network)
         if refusal is not None:
             return refusal
-        place = Place(self)
+        place = Place(self, token, network)
         self._places.add(place)
+        if token is not None:
+            self.by_holder.take(token.holder)
+        if network is not None:
+            self.by_network.take(network)
         return place
 
     def enlist(self, place: "Place", call: "Call") -> None:
@@ -100,23 +119,59 @@ class Roster:
     def release(self, place: "Place") -> None:
         """Take back the place of a call that is over."""
         self._places.discard(place)
+        if place.token is not None:
+            self.by_holder.give_back(place.token.holder)
+        if place.network is not None:
+            self.by_network.give_back(place.network)
         if place.call is not None:
             self._calls.pop(place.call.id, None)
         if not self._places:
             self._empty.set()
 
-    async def dismiss(self) -> None:
-        """End every call that is still on the line, some at each wake-up of the event loop."""
-        for number, place in enumerate(list(self._places)):
-            place.end(DRAINED)
+    async def dismiss(
+        self,
+        ending: Ending = DRAINED,
+        chosen: Callable[["Place"], bool] = lambda place: True,
+    ) -> int:
+        """End the chosen calls, some at each wake-up of the event loop; return how many."""
+        places = [place for place in self._places if chosen(place)]
+        for number, place in enumerate(places):
+            place.end(ending)
             if number % _DISMISSED_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
+        return len(places)
 
     async def wait_empty(self) -> None:
         """Return when nobody is on the line; meant for when no call is admitted any more."""
         while self._places:
             self._empty = trio.Event()
             await self._empty.wait()
+
+
+class _Shares:
+    """How many calls each has; `most` is the limit of each, and 0 is none."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._calls: Counter[Hashable] = Counter()
+
+    def calls_of(self, key: Hashable) -> int:
+        """Return how many calls there are with that key."""
+        return self._calls[key]
+
+    def used_up(self, key: Hashable) -> bool:
+        """Return whether there is no room for another call with that key."""
+        return 0 < self._most <= self._calls[key]
+
+    def take(self, key: Hashable) -> None:
+        """Count a call."""
+        self._calls[key] += 1
+
+    def give_back(self, key: Hashable) -> None:
+        """Count a call no more; forget a key that has none, so nothing grows."""
+        self._calls[key] -= 1
+        if not self._calls[key]:
+            del self._calls[key]
 
 
 class Place:
@@ -126,8 +181,9 @@ class Place:
     place has a `number`, which grows from call to call, and its `call`.
     """
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, roster: Roster, token: Token | None, network: str | None) -> None:
         self._roster = roster
+        self.token, self.network = token, network
         self.scope = trio.CancelScope()
         self.ending = DRAINED
         self.number = 0

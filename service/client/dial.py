@@ -31,8 +31,9 @@ CONNECT_SECONDS = 10.0
 #: How long the close handshake may take, in seconds.
 CLOSE_SECONDS = 1.0
 
-#: The statuses of a service, or of the proxy before it, that takes no calls just now.
+#: The statuses of a service, or of the proxy before it, that takes no call of ours just now.
 _UNAVAILABLE = {
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,

@@ -44,7 +44,9 @@ _CALL = record(
     seconds={"type": "number", "minimum": 0},
     caller={
         "type": "object",
-        "properties": dict.fromkeys(("peer", "via", "user_agent", "request_id", "trace_id"), TEXT),
+        "properties": dict.fromkeys(
+            ("peer", "token", "via", "user_agent", "request_id", "trace_id"), TEXT
+        ),
         "required": ["peer"],
         "additionalProperties": False,
     },

@@ -6,13 +6,16 @@ admin app has those too, with the console, /metrics and what operators do.
 For an upgrade an app decides only: check, agree on terms, admit, answer, run the call.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quart import Response, Websocket, websocket
 from quart_trio import QuartTrio
 
 from service import logs
+from service.bearer import Token
 from service.calls.call import Call, Echo, hold
+from service.calls.caller import Caller
 from service.calls.roster import Roster
 from service.calls.terms import BadParameter, Terms, unknown_parameters
 from service.config import Settings
@@ -21,10 +24,10 @@ from service.networks import Networks
 from service.plain import plain
 from service.refusals import Refusals
 from service.tally import Refusal, Tally
-from service.web import admin, admission
+from service.web import admin
 from service.web.access import Access
 from service.web.admin import Admin
-from service.web.admission import Refused
+from service.web.admission import Admission, Refused
 from service.web.errors import answer_in_json, bad_parameter, error
 from service.web.metrics import Metrics
 from service.web.openapi import Answer, described, failed, publish
@@ -50,9 +53,11 @@ def create_app(
 ) -> QuartTrio:
     """Return the public app over the given state, all of which may be shared with a server."""
     trusted = Networks(settings.trusted_proxies)
-    app = _calls_and_probes(roster, _Upgrades(settings, roster, tally, access, tracing, trusted))
+    admission = Admission(settings, access, roster)
+    upgrades = _Upgrades(settings, roster, tally, admission, tracing, trusted)
+    app = _calls_and_probes(roster, upgrades)
     if settings.admin_port is None:
-        _add_pages(app, settings, roster, access, metrics)
+        _add_pages(app, settings, admission, trusted, metrics)
     publish(app, "rt-audio", _ABOUT)
     return app
 
@@ -68,8 +73,10 @@ def create_admin_app(
     """Return the app of the admin listener over the same state as the public one."""
     # No proxy is in front of operators: what a header tells of another address is not believed.
     nobody = Networks(())
-    app = _calls_and_probes(roster, _Upgrades(settings, roster, tally, access, tracing, nobody))
-    _add_pages(app, settings, roster, access, metrics)
+    admission = Admission(settings, access, roster)
+    upgrades = _Upgrades(settings, roster, tally, admission, tracing, nobody)
+    app = _calls_and_probes(roster, upgrades)
+    _add_pages(app, settings, admission, nobody, metrics)
     Admin(settings, roster).register(app)
     publish(app, "rt-audio, the admin listener", _ABOUT, admin.REFUSALS)
     return app
@@ -84,10 +91,10 @@ def _calls_and_probes(roster: Roster, upgrades: "_Upgrades") -> App:
 
 
 def _add_pages(
-    app: App, settings: Settings, roster: Roster, access: Access, metrics: Metrics
+    app: App, settings: Settings, admission: Admission, trusted: Networks, metrics: Metrics
 ) -> None:
     if settings.console:
-        app.register_blueprint(console(settings, roster, access))
+        app.register_blueprint(console(settings, admission, trusted))
     Scrapes(metrics).register(app)
 
 
@@ -110,12 +117,12 @@ class _Upgrades:
         settings: Settings,
         roster: Roster,
         tally: Tally,
-        access: Access,
+        admission: Admission,
         tracing: "Tracing | None",
         trusted: Networks,
     ) -> None:
-        self._settings, self._roster = settings, roster
-        self._tally, self._access, self._tracing = tally, access, tracing
+        self._settings, self._roster, self._tally = settings, roster, tally
+        self._admission, self._tracing = admission, tracing
         self._limits, self._trusted = limits_of(settings), trusted
         self._refusals = Refusals(tally)
 
@@ -129,10 +136,9 @@ class _Upgrades:
 
     async def audio(self, upgrade: Websocket) -> None:
         query = upgrade.args.to_dict()
-        self._check(upgrade, query)
+        caller, token = self._check(upgrade, query)
         terms = Terms.parse(query, self._settings.codec_order)
-        with admission.place(self._roster) as place:
-            caller = caller_of(upgrade, self._trusted)
+        with self._admission.place(caller, token) as place:
             call = Call(terms, caller, self._tally, self._limits, self._tracing)
             self._roster.enlist(place, call)
             headers = {"RT-Audio-Codec": terms.codec, "RT-Audio-Session": call.id}
@@ -145,8 +151,8 @@ class _Upgrades:
             await call.run(link, place)
 
     async def echo(self, upgrade: Websocket) -> None:
-        self._check(upgrade, upgrade.args.to_dict())
-        with admission.place(self._roster) as place:
+        caller, token = self._check(upgrade, upgrade.args.to_dict())
+        with self._admission.place(caller, token) as place:
             link = await accept(upgrade, {})
             await hold(link, Echo(), self._limits, place)
 
@@ -160,6 +166,8 @@ class _Upgrades:
          403: failed("a page from elsewhere asks", "origin"),
          426: failed("a plain GET, or another version than 13", "upgrade_required",
                      "bad_handshake", headers=("Upgrade",)),
+         429: failed("a token or an address has its limit", "too_many_sessions",
+                     "too_many_upgrades", headers=("Retry-After",)),
          503: failed("no room", "at_capacity", "draining", headers=("Retry-After",))},
     )  # fmt: skip
     async def not_upgraded(self) -> Response:
@@ -173,21 +181,24 @@ class _Upgrades:
         return bad_parameter(str(bad), bad.parameter, bad.value, bad.allowed)
 
     async def refused(self, refusal: Refused) -> Response:
-        self._note(refusal.reason, str(refusal))
+        self._note(refusal.reason, str(refusal), refusal.token)
         response = error(refusal.status, refusal.reason, str(refusal))
         response.headers.update(refusal.headers)
         return response
 
-    def _check(self, upgrade: Websocket, query: dict[str, str]) -> None:
+    def _check(self, upgrade: Websocket, query: dict[str, str]) -> tuple[Caller, Token | None]:
+        """Return who calls, and with which token; raise Refused for who may not."""
         headers = dict(iter(upgrade.headers))
-        admission.check(
-            self._access,
+        caller = caller_of(upgrade, self._trusted)
+        token = self._admission.check(
+            caller,
             origin=headers.get("Origin"),
             host=headers.get("Host"),
             authorization=headers.get("Authorization"),
             query_token=query.get("access_token"),
             subprotocols=upgrade.requested_subprotocols,
         )
+        return (caller if token is None else replace(caller, token=token.called)), token
 
     def _note_fallback(self, query: dict[str, str], terms: Terms, call: Call) -> None:
         asked_for = query.get("codec", terms.codec).lower()
@@ -200,5 +211,6 @@ class _Upgrades:
                 codec=terms.codec,
             )
 
-    def _note(self, reason: Refusal, message: str) -> None:
-        self._refusals.upgrade(reason, message, **caller_of(websocket, self._trusted).known())
+    def _note(self, reason: Refusal, message: str, token: str | None = None) -> None:
+        caller = replace(caller_of(websocket, self._trusted), token=token)
+        self._refusals.upgrade(reason, message, **caller.known())

@@ -5,7 +5,7 @@ every series is there at 0 from the start.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate
+from itertools import accumulate, islice
 
 from prometheus_client import (
     CollectorRegistry,
@@ -27,6 +27,10 @@ from prometheus_client.utils import floatToGoString
 from service import __revision__, __version__, logs
 from service.calls.roster import Roster
 from service.tally import Histogram, Tally
+from service.web.access import Access
+
+#: So many names of tokens are labels, the first in the file: each is a series for Prometheus.
+MOST_NAMES = 100
 
 
 class Metrics:
@@ -37,10 +41,11 @@ class Metrics:
         roster: Roster,
         tally: Tally,
         codecs: Mapping[str, bool],
+        access: Access,
         registry: CollectorRegistry | None = None,
     ) -> None:
         self.registry = CollectorRegistry() if registry is None else registry
-        self.registry.register(_ServiceCollector(roster, tally, codecs))
+        self.registry.register(_ServiceCollector(roster, tally, codecs, access))
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -52,8 +57,10 @@ class Metrics:
 
 
 class _ServiceCollector(Collector):
-    def __init__(self, roster: Roster, tally: Tally, codecs: Mapping[str, bool]) -> None:
-        self._roster, self._tally, self._codecs = roster, tally, codecs
+    def __init__(
+        self, roster: Roster, tally: Tally, codecs: Mapping[str, bool], access: Access
+    ) -> None:
+        self._roster, self._tally, self._codecs, self._access = roster, tally, codecs, access
 
     def collect(self) -> Iterator[Metric]:
         roster, tally = self._roster, self._tally
@@ -83,6 +90,7 @@ class _ServiceCollector(Collector):
             tally.audio_seconds,
         )  # fmt: skip
         yield _gauge("sessions_active", "Sessions on the line.", roster.active)
+        yield self._sessions_by_name()
         yield _count("sessions_started", "Sessions begun.", tally.sessions_started)
         yield _counter("sessions", "Sessions ended.", "outcome", tally.sessions)
         yield _counter(
@@ -134,6 +142,19 @@ class _ServiceCollector(Collector):
         yield available
         running = {"version": __version__, "revision": __revision__}
         yield InfoMetricFamily("rt_audio_build", "What is running.", value=running)
+
+    def _sessions_by_name(self) -> Metric:
+        """Give the sessions of each name in the tokens file, of MOST_NAMES at most."""
+        family = GaugeMetricFamily(
+            "rt_audio_token_sessions_active", "Sessions on the line, by their token's name.",
+            labels=["token"],
+        )  # fmt: skip
+        tokens = self._access.tokens
+        names = dict.fromkeys(token.name for token in tokens.values()) if tokens else {}
+        named = (name for name in names if name is not None)
+        for name in islice(named, MOST_NAMES):
+            family.add_metric([name], self._roster.by_holder.calls_of(name))
+        return family
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:

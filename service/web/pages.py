@@ -14,12 +14,12 @@ from quart import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import NotFound
 
 from service import __version__, codec
-from service.calls.roster import Roster
 from service.config import Settings
+from service.networks import Networks
 from service.tally import Refusal
-from service.web import admission
-from service.web.access import Access
+from service.web.admission import PASSING, RETRY_AFTER_SECONDS, Admission, Refused
 from service.web.openapi import COUNT, FLAG, TEXT, Answer, described, failed, nullable, record
+from service.web.upgrade import caller_of
 
 _TYPES = {
     "html": "text/html; charset=utf-8",
@@ -60,7 +60,7 @@ class _File(NamedTuple):
     etag: str
 
 
-def console(settings: Settings, roster: Roster, access: Access) -> Blueprint:
+def console(settings: Settings, admission: Admission, trusted: Networks) -> Blueprint:
     """Return the routes of the console, to be registered with the app."""
     pages = Blueprint("console", __name__)
     files = _files()
@@ -91,7 +91,7 @@ def console(settings: Settings, roster: Roster, access: Access) -> Blueprint:
 
         A browser keeps from its page why an upgrade was refused, so it is told here.
         """
-        refusal = _refusal(access, roster)
+        refusal = _refusal(admission, trusted)
         response = jsonify(
             version=__version__,
             codecs={name: name in codec.available() for name in codec.ORDER},
@@ -99,10 +99,8 @@ def console(settings: Settings, roster: Roster, access: Access) -> Blueprint:
             max_frame_bytes=settings.max_frame_bytes,
             token_needed=settings.tokens_file is not None,
             refusal=refusal,
-            # An upgrade's 503 has it as a header, which a browser keeps from its page too.
-            retry_after=admission.RETRY_AFTER_SECONDS
-            if refusal in (Refusal.AT_CAPACITY, Refusal.DRAINING)
-            else None,
+            # A refusal has it as a header, which a browser keeps from its page too.
+            retry_after=RETRY_AFTER_SECONDS if refusal in PASSING else None,
         )
         response.headers["Cache-Control"] = "no-store"
         return response
@@ -150,20 +148,22 @@ async def _answer(file: _File) -> Response:
     return await response.make_conditional(request)
 
 
-def _refusal(access: Access, roster: Roster) -> Refusal | None:
+def _refusal(admission: Admission, trusted: Networks) -> Refusal | None:
     """Return why an upgrade by this page would be refused.
 
     A page's own GET has no Origin header, so the page names its origin.
     """
+    caller = caller_of(request, trusted)
     try:
-        admission.check(
-            access,
+        token = admission.check(
+            caller,
             origin=request.args.get("origin"),
             host=request.headers.get("Host"),
             authorization=request.headers.get("Authorization"),
             query_token=None,
             subprotocols=(),
+            upgrades=0,
         )
-    except admission.Refused as refused:
+    except Refused as refused:
         return refused.reason
-    return roster.refusal()
+    return admission.room(caller, token)

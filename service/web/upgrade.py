@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
-from quart import Response, Websocket
+from quart import Request, Response, Websocket
 from quart.asgi import ASGIWebsocketConnection
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
@@ -95,13 +95,13 @@ class WebsocketConnection(TrioASGIWebsocketConnection):
 _NO_CHANNEL = trio.open_memory_channel[Any](0)[1]
 
 
-def caller_of(upgrade: Websocket, trusted: Networks) -> Caller:
-    """Return who asks for the upgrade, where these proxies are trusted."""
+def caller_of(request: Request | Websocket, trusted: Networks) -> Caller:
+    """Return who asks, for an upgrade or for a page, where these proxies are trusted."""
     said: dict[bytes, list[str]] = {}
-    for name, value in upgrade.scope["headers"]:
+    for name, value in request.scope["headers"]:
         if name in _SAY_WHO:
             said.setdefault(name, []).append(value.decode(errors="replace"))
-    client = upgrade.scope.get("client")
+    client = request.scope.get("client")
     peer = ("unknown", None) if client is None else (client[0], client[1])
     true = forwarded.client(
         peer, said.get(b"x-forwarded-for", []), said.get(b"forwarded", []), trusted

@@ -148,6 +148,7 @@ async def test_a_lost_call_goes_on_with_the_next_frame(
 @pytest.mark.parametrize(
     "absent",
     [
+        pytest.param(refusing(429), id="429"),
         pytest.param(refusing(502), id="502"),
         pytest.param(refusing(503), id="503"),
         pytest.param(refusing(504), id="504"),

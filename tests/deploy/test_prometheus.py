@@ -23,6 +23,8 @@ pytestmark = needs_prometheus
 WELL, STUCK, DRAINING, GONE = "rt-audio", "stuck/rt-audio", "draining/rt-audio", "gone/rt-audio"
 #: On a slow machine frames are late, and where `for` is nothing one late scrape is a target down.
 ABOUT_TIME = {"RtAudioTurnaroundSlow", "RtAudioEventLoopLag", "RtAudioTargetDown"}
+#: There only with names in the tokens file: web/test_app looks.
+NOT_EVERYWHERE = {"rt_audio_token_sessions_active"}
 ADDED_BY_PROMETHEUS = {"__name__", "instance", "job"}
 
 
@@ -73,6 +75,8 @@ def test_the_target_is_up(prometheus: Prometheus) -> None:
 def test_every_metric_of_the_readme_is_there_with_its_labels(prometheus: Prometheus) -> None:
     assert len(metrics()) > 15
     for metric in metrics():
+        if metric.name in NOT_EVERYWHERE:
+            continue
         series = f'{metric.series}{{job="{WELL}"}}'
         for each in until(partial(prometheus.query, series), series):
             assert set(each["metric"]) - ADDED_BY_PROMETHEUS == metric.labels, metric

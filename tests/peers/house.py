@@ -11,7 +11,7 @@ from service.calls.terms import Terms
 from service.config import Settings
 from service.conversation import Link
 from service.tally import Tally
-from service.web.access import Access
+from service.web.access import Access, read_tokens
 from service.web.app import create_admin_app, create_app, limits_of
 from service.web.metrics import Metrics
 from tests.peers.callers import AsgiCaller
@@ -30,10 +30,13 @@ class House:
 
     def __init__(self, **settings: Any) -> None:
         self.settings = Settings(host="127.0.0.1", port=0, **settings)
-        self.roster = Roster(self.settings.max_sessions)
+        limits = self.settings.max_sessions_per_token, self.settings.max_sessions_per_address
+        self.roster = Roster(self.settings.max_sessions, *limits)
         self.tally = Tally(codec.available(), codec.LAWS)
-        self.metrics = Metrics(self.roster, self.tally, dict.fromkeys(codec.ORDER, True))
-        access = Access.load(self.settings.allowed_origins, self.settings.tokens_file)
+        file = self.settings.tokens_file
+        access = Access(self.settings.allowed_origins, None if file is None else read_tokens(file))
+        codecs = dict.fromkeys(codec.ORDER, True)
+        self.metrics = Metrics(self.roster, self.tally, codecs, access)
         shared = (self.settings, self.roster, self.tally, access, self.metrics)
         self.app = create_app(*shared)
         self.admin_app = create_admin_app(*shared)

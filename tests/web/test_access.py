@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from service import bearer
+from service.bearer import Token
 from service.config import ConfigurationError
-from service.web.access import Access, agreed_subprotocol
+from service.web.access import Access, agreed_subprotocol, read_tokens
 
 
 @pytest.mark.parametrize(
@@ -34,29 +36,30 @@ def test_listed_origins_are_welcome() -> None:
     assert Access(["*"], None).welcomes("https://any.example", "voice.example")
 
 
-def test_without_tokens_everybody_is_admitted() -> None:
-    assert Access([], None).admits(None, None, [])
-
-
 @pytest.mark.parametrize(
-    ("authorization", "query", "subprotocols", "admitted"),
+    ("authorization", "query", "subprotocols", "known"),
     [
-        ("Bearer secret-1", None, [], True),
-        ("bearer  secret-2 ", None, [], True),
-        (None, "secret-2", [], True),
-        (None, None, ["chat", "bearer.secret-1"], True),
-        ("Basic secret-1", None, [], False),
-        ("Bearer secret-3", "", ["bearer."], False),
-        ("Bearer secret", "secret-1x", ["secret-1"], False),
-        ("Bearer \udcff", None, [], False),
-        (None, None, [], False),
+        ("Bearer secret-1", None, [], "one"),
+        ("bearer  secret-2 ", None, [], "line 2"),
+        (None, "secret-2", [], "line 2"),
+        (None, None, ["chat", "bearer.secret-1"], "one"),
+        ("Bearer secret-3", "secret-2", [], "line 2"),
+        ("Basic secret-1", None, [], None),
+        ("Bearer secret-3", "", ["bearer."], None),
+        ("Bearer secret", "secret-1x", ["secret-1"], None),
+        ("Bearer one:secret-1", "one", [], None),
+        ("Bearer \udcff", None, [], None),
+        (None, None, [], None),
     ],
 )
-def test_a_known_token_is_needed_in_one_of_three_places(
-    authorization: str | None, query: str | None, subprotocols: list[str], admitted: bool
+def test_a_known_token_is_found_in_one_of_three_places(
+    authorization: str | None, query: str | None, subprotocols: list[str], known: str | None
 ) -> None:
-    access = Access([], ["secret-1", "secret-2"])
-    assert access.admits(authorization, query, subprotocols) is admitted
+    digests = [bearer.digest(token) for token in ("secret-1", "secret-2")]
+    tokens = [Token(digests[0], "one", 1), Token(digests[1], None, 2)]
+    access = Access([], dict(zip(digests, tokens, strict=True)))
+    found = access.token(authorization, query, subprotocols)
+    assert (found and found.called) == known
 
 
 def test_the_subprotocol_that_carries_a_token_is_the_agreed_one() -> None:
@@ -64,13 +67,26 @@ def test_the_subprotocol_that_carries_a_token_is_the_agreed_one() -> None:
     assert agreed_subprotocol(["chat"]) is None
 
 
-def test_a_tokens_file_has_a_token_a_line_and_comments(tmp_path: Path) -> None:
+def test_a_tokens_file_has_a_token_a_line_with_or_without_a_name_and_comments(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "tokens"
-    file.write_text("# our callers\nabc-._~+/1==\n\n  second  \n")
-    access = Access.load([], file)
-    assert access.admits("Bearer abc-._~+/1==", None, [])
-    assert access.admits(None, "second", [])
-    assert not access.admits(None, "# our callers", [])
+    file.write_text("# our callers\nabc-._~+/1==\n\n  second  \nacme-2.x_y:third=\nacme:abc\n")
+    found = read_tokens(file).values()
+    assert [(token.digest, token.called) for token in found] == [
+        (bearer.digest("abc-._~+/1=="), "line 2"),
+        (bearer.digest("second"), "line 4"),
+        (bearer.digest("third="), "acme-2.x_y"),
+        (bearer.digest("abc"), "acme"),
+    ]
+
+
+def test_the_tokens_of_one_name_count_together_and_each_other_alone(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("acme:old\nacme:new\nfirst\nsecond\n")
+    holders = [token.holder for token in read_tokens(file).values()]
+    assert holders[0] == holders[1] == "acme"
+    assert len(set(holders)) == 3
 
 
 @pytest.mark.parametrize(
@@ -81,6 +97,11 @@ def test_a_tokens_file_has_a_token_a_line_and_comments(tmp_path: Path) -> None:
         (b"# us\r\nsecret-1\r\n\r\n two words\r\n", "line 4, column 5: a token has letters"),
         (b"secret=1\n", "line 1, column 8: a token has letters, .* = only at its end"),
         (b"secret-1\n=secret\n", "line 2, column 1: "),
+        (b"acme:secret 1\n", "line 1, column 12: a token has letters"),
+        (b"acme:\n", "line 1, column 6: a token has letters"),
+        (b" se cret:1\n", "line 1, column 2: a name has 1 to 40 letters"),
+        (b":secret\n", "line 1, column 1: a name has"),
+        (b"a:secret:b\n", "line 1, column 1: a name has"),
         (b"gr\xc3\xbcn\n", "line 1, column 3: "),
         (b"secret\x85\n", "line 1, column 7: "),
         ("secret-1\n".encode("utf-16"), "line 1, column 1: "),
@@ -92,7 +113,7 @@ def test_a_tokens_file_error_says_where_and_shows_no_token(
     file = tmp_path / "tokens"
     file.write_bytes(content)
     with pytest.raises(ConfigurationError, match=f"^RT_AUDIO_TOKENS_FILE={file}: {why}") as caught:
-        Access.load([], file)
+        read_tokens(file)
     message = str(caught.value).removeprefix(f"RT_AUDIO_TOKENS_FILE={file}")
     assert not any(word in message for word in ("secret", "words", "gr"))
 
@@ -101,4 +122,4 @@ def test_a_tokens_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     nowhere = tmp_path / "none"
     for file, why in ((nowhere, "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(ConfigurationError, match=f"{file}: cannot be read: {why}$"):
-            Access.load([], file)
+            read_tokens(file)

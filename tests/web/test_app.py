@@ -156,7 +156,7 @@ async def test_a_page_from_elsewhere_is_403() -> None:
 @pytest.fixture
 def tokens(tmp_path: Path) -> Path:
     file = tmp_path / "tokens"
-    file.write_text("sesame\n")
+    file.write_text("acme:sesame\n")
     return file
 
 
@@ -180,6 +180,29 @@ async def test_a_known_token_is_admitted(tokens: Path, known: dict[str, Any]) ->
     accepted = await accept(House(tokens_file=tokens), **known)
     assert accepted["type"] == "websocket.accept"
     assert accepted["subprotocol"] == (subprotocols and subprotocols[1])
+
+
+async def test_a_share_that_is_used_up_is_429_with_retry_after_and_the_log_names_the_token(
+    tokens: Path, capfd: pytest.CaptureFixture[str], set_up_logs: SetUp
+) -> None:
+    set_up_logs("info", "json")
+    house = House(tokens_file=tokens, max_sessions_per_token=1, max_upgrades_per_address=2)
+    caller, query = AsgiCaller(), "access_token=sesame"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_asgi, house, caller, query)
+        assert (await caller.connect())["type"] == "websocket.accept"
+        assert await house.metric('rt_audio_token_sessions_active{token="acme"}') == 1
+        for reason in ("too_many_sessions", "too_many_upgrades"):
+            status, body, headers = await refused(house, query)
+            assert (status, body["error"], headers[b"retry-after"]) == (429, reason, b"1")
+            assert "acme" not in str(body)
+            assert house.tally.refused[reason] == 1
+        await caller.leave()
+    assert await house.metric('rt_audio_token_sessions_active{token="acme"}') == 0
+    assert [(entry["event"], entry.get("token")) for entry in entries(capfd)] == [
+        ("session_started", "acme"), ("upgrade_refused", "acme"), ("upgrade_refused", None),
+        ("session_ended", "acme"),
+    ]  # fmt: skip
 
 
 async def accept(house: House, query: str = "", path: str = "/ws/audio", **scope: Any) -> Any:

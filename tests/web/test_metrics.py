@@ -13,6 +13,7 @@ from service.audio.encodings import ENCODINGS
 from service.calls.roster import Roster
 from service.ending import CLOSE_CODES, OUTCOMES, REJECTIONS
 from service.tally import Refusal, Tally, TlsFailure
+from service.web.access import Access
 from service.web.metrics import Metrics
 from tests.peers.house import admitted
 
@@ -51,7 +52,8 @@ def tally() -> Tally:
 
 @pytest.fixture
 def metrics(roster: Roster, tally: Tally) -> Metrics:
-    return Metrics(roster, tally, {"audioop": True, "numpy": True, "opus": False})
+    codecs = {"audioop": True, "numpy": True, "opus": False}
+    return Metrics(roster, tally, codecs, Access([], None))
 
 
 def value(metrics: Metrics, series: str, **labels: str) -> float | None:
@@ -143,5 +145,5 @@ def test_both_formats_parse(metrics: Metrics) -> None:
 
 def test_the_registry_may_be_given() -> None:
     registry = CollectorRegistry()
-    assert Metrics(Roster(1), Tally([], []), {}, registry).registry is registry
+    assert Metrics(Roster(1), Tally([], []), {}, Access([], None), registry).registry is registry
     assert registry.get_sample_value("rt_audio_max_sessions") == 1

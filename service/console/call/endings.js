@@ -50,6 +50,14 @@ const BY_REFUSAL = {
     "The service is full.",
     "Connect again when a call has ended, or raise RT_AUDIO_MAX_SESSIONS.",
   ],
+  too_many_sessions: [
+    "This token or this address has as many calls as it may have.",
+    "Connect again when one has ended, or raise RT_AUDIO_MAX_SESSIONS_PER_TOKEN or _PER_ADDRESS.",
+  ],
+  too_many_upgrades: [
+    "This token or this address began too many calls within a second.",
+    "Connect again in a second.",
+  ],
   draining: [
     "The service is draining and takes no new calls.",
     "Connect again in a moment; another instance takes the call as soon as one is ready.",
