@@ -104,7 +104,11 @@ def serve(
     Everything else is set in the environment, by the RT_AUDIO_* variables of the README.
     """
     # The kernel ignores SIGTERM for a container's first process unless the process has a handler.
-    signal.signal(signal.SIGTERM, _exit_early)
+    for number in (signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(number, _exit_early)
+    # Until the service takes them, these would end the process. There is nothing to reload yet.
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
 
     # These imports take seconds. Here they do not delay --help, and Ctrl-C ends them quietly.
     import trio
@@ -117,6 +121,9 @@ def serve(
         settings = Settings.load(host=host, port=port, log_level=log_level)
         logs.set_up(settings.log_level, settings.log_format)
         in_full = trio.run(partial(serve_until_signal, settings, task_status=_Listening(settings)))
+        # All is over: a signal from now on would only spoil the exit status.
+        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
     except ConfigurationError as error:
         raise _WrongSetting(str(error)) from None
     context.exit(0 if in_full else 1)

@@ -160,6 +160,10 @@ class Settings(BaseSettings):
         None, "path", "a file of bearer tokens, one a line; when set, a session needs one of them",
         f"a readable file with at least one token or name:token; a token has {ALPHABET}",
     )  # fmt: skip
+    end_revoked: bool = _setting(
+        False, "switch", "end the sessions of a token that has left the file, with 1008",
+        "true or false",
+    )  # fmt: skip
     tls_cert_file: Path | None = _setting(
         None, "path", "serve TLS with this certificate chain (PEM)",
         "a certificate chain, given together with the key",

@@ -1,9 +1,10 @@
 """Lifetimes: listeners, connections, the pump, and what a signal does to them.
 
-    the app's lifespan
-      background: the pump, the lag watcher
-        connections: one task for each
-          listening: until a signal came and the calls are over
+    signals: heeded to the very end
+      the apps' lifespans
+        background: the pump, the lag watcher, the files that may change
+          connections: one task for each
+            listening: until a signal came and the calls are over
 
 The drain runs while listeners and connections are both alive. So /health, /ready and /metrics
 answer until the last call is over, and the admin listener does.
@@ -13,10 +14,9 @@ import gc
 import logging
 import os
 import signal
-import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_address
 from time import perf_counter
@@ -28,11 +28,10 @@ from hypercorn.config import Config
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
 
-from service import __version__, codec, logs
+from service import __version__, codec, logs, signals
 from service.calls.roster import Roster
 from service.config import ConfigurationError, Settings, unknown_variables
 from service.conversation import CLOSE_SECONDS
-from service.net.certificate import server_context
 from service.net.connection import Shared
 from service.net.descriptors import share_out
 from service.net.door import Door
@@ -42,8 +41,10 @@ from service.net.preamble import Proxies
 from service.net.pump import Pump
 from service.networks import Networks
 from service.refusals import Refusals
+from service.reload import Files, Reload
+from service.signals import Stop
 from service.tally import LAG_SAMPLE_SECONDS, Tally
-from service.web.access import Access, read_tokens
+from service.web.access import Access
 from service.web.app import create_admin_app, create_app
 from service.web.metrics import Metrics
 
@@ -72,14 +73,13 @@ class Ports(NamedTuple):
 async def serve(
     settings: Settings, *, task_status: trio.TaskStatus[Ports] = trio.TASK_STATUS_IGNORED
 ) -> bool:
-    """Serve until a signal; return False if a second signal cut the drain short.
+    """Serve until a signal; return False if a second signal cut it short.
 
-    Reports the bound TCP ports through `task_status` once the service can be used. SIGTERM drains,
-    SIGINT closes all sessions at once. Raises ConfigurationError if the service cannot start as
-    configured.
+    Reports the bound TCP ports through `task_status` once the service can be used. Raises
+    ConfigurationError if the service cannot start as configured.
     """
-    file = settings.tokens_file
-    access = Access(settings.allowed_origins, None if file is None else read_tokens(file))
+    files = Files(settings)
+    access = Access(settings.allowed_origins, None if files.tokens is None else files.tokens.value)
     operators = 0 if settings.admin_port is None else _ADMIN_LOBBY
     descriptors = share_out(settings.max_sessions, operators)
     roster = Roster(
@@ -97,7 +97,7 @@ async def serve(
         lobby=Lobby(descriptors.lobby),
         # The pump needs epoll; without it each session reads its own stream.
         pump=Pump() if sys.platform == "linux" else None,
-        tls=_tls_context(settings),
+        tls=None if files.certificate is None else files.certificate.value.context,
         proxies=Proxies(
             Networks(settings.trusted_proxies if settings.proxy_protocol else ()), refusals
         ),
@@ -114,23 +114,30 @@ async def serve(
             proxies=Proxies(Networks(()), refusals),
             turnstile=trio.Semaphore(REQUESTS_AT_ONCE),
         )
-    async with _open(settings, shared, admin) as doors, trio.open_nursery() as background:
-        if shared.pump is not None:
-            background.start_soon(shared.pump.run)
-        background.start_soon(_watch_lag, tally)
-        async with trio.open_nursery() as connections:
-            async with trio.open_nursery() as listening:
+    reload = Reload(files, access, roster, shared, tally, end_revoked=settings.end_revoked)
+    async with (
+        _doors(settings, shared, admin) as doors,
+        signals.heeded(settings.log_level, reload.ask) as stop,
+    ):
+        async with _lifespans(doors), trio.open_nursery() as background:
+            if shared.pump is not None:
+                background.start_soon(shared.pump.run)
+            background.start_soon(_watch_lag, tally)
+            background.start_soon(reload.watch)
+            async with trio.open_nursery() as connections:
+                async with trio.open_nursery() as listening:
+                    for door in doors:
+                        door.let_in(listening, connections)
+                    await _until_drained(settings, roster, stop, doors, task_status)
+                    listening.cancel_scope.cancel()
+                await shared.context.terminated.set()
                 for door in doors:
-                    door.let_in(listening, connections)
-                in_full = await _until_drained(settings, roster, doors, task_status)
-                listening.cancel_scope.cancel()
-            await shared.context.terminated.set()
-            for door in doors:
-                door.shared.lobby.retire()
-            connections.cancel_scope.deadline = trio.current_time() + CLOSE_SECONDS
-        background.cancel_scope.cancel()
-    if tracing is not None:
-        await tracing.aclose()
+                    door.shared.lobby.retire()
+                connections.cancel_scope.deadline = trio.current_time() + CLOSE_SECONDS
+            background.cancel_scope.cancel()
+        if tracing is not None:
+            await tracing.aclose()
+    in_full = not stop.cut_short
     _log.info("stopped", in_full=in_full)
     return in_full
 
@@ -138,43 +145,33 @@ async def serve(
 async def _until_drained(
     settings: Settings,
     roster: Roster,
+    stop: Stop,
     doors: Sequence[Door],
     task_status: trio.TaskStatus[Ports],
-) -> bool:
+) -> None:
     """Wait for a signal, give the calls their time to finish, and close the others."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        public, *operators = doors
-        port, url = public.port, settings.url(public.port)
-        _log.info("listening", host=settings.host, port=port, url=url, version=__version__)
-        for door in operators:
-            _announce_admin(settings, door)
-        if settings.conformance_echo:
-            _log.warning("conformance_echo", message="/ws/echo returns anything; for tests only")
-        for sentence in unknown_variables():
-            _log.warning("unknown_variable", message=sentence)
-        # The objects of the start stay for good; the collector need not look at them again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
-        task_status.started(Ports(port, operators[0].port if operators else None))
-        number = await anext(signals)
-        _log.info("draining", signal=signal.Signals(number).name, sessions=roster.active)
-        in_full = False
-        async with trio.open_nursery() as nursery:
-
-            async def second_signal() -> None:
-                await anext(signals)
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(second_signal)
-            await _let_finish(settings, roster, at_once=number == signal.SIGINT)
-            in_full = True
-            nursery.cancel_scope.cancel()
-        roster.drain()
-        await roster.dismiss()
-        with trio.move_on_after(CLOSE_SECONDS + 0.5):
-            await roster.wait_empty()
-    return in_full
+    public, *operators = doors
+    port, url = public.port, settings.url(public.port)
+    _log.info("listening", host=settings.host, port=port, url=url, version=__version__)
+    for door in operators:
+        _announce_admin(settings, door)
+    if settings.conformance_echo:
+        _log.warning("conformance_echo", message="/ws/echo returns anything; for tests only")
+    for sentence in unknown_variables():
+        _log.warning("unknown_variable", message=sentence)
+    # The objects of the start stay for good; the collector need not look at them again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+    task_status.started(Ports(port, operators[0].port if operators else None))
+    received = await stop.wait()
+    _log.info("draining", signal=received.name, sessions=roster.active)
+    with stop.patience:
+        await _let_finish(settings, roster, at_once=received is signal.SIGINT)
+    roster.drain()
+    await roster.dismiss()
+    with trio.move_on_after(CLOSE_SECONDS + 0.5):
+        await roster.wait_empty()
 
 
 async def _let_finish(settings: Settings, roster: Roster, *, at_once: bool) -> None:
@@ -206,12 +203,6 @@ def _hypercorn_config() -> Config:
     return config
 
 
-def _tls_context(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls_cert_file is None or settings.tls_key_file is None:
-        return None
-    return server_context(settings.tls_cert_file, settings.tls_key_file)
-
-
 def _tracing() -> "Tracing | None":
     """Return what makes a span of each call, if the environment has an endpoint for spans."""
     endpoint = next((name for name in _SPAN_ENDPOINTS if os.environ.get(name)), None)
@@ -231,20 +222,27 @@ def _tracing() -> "Tracing | None":
 
 
 @asynccontextmanager
-async def _open(
+async def _doors(
     settings: Settings, shared: Shared, admin: Shared | None
 ) -> AsyncIterator[list[Door]]:
-    """Open the public door, then that of operators, and have their apps' lifespans around both."""
-    async with AsyncExitStack() as stack:
+    """Open the public door, then that of operators."""
+    with ExitStack() as stack:
         public = await Door.open(shared, "RT_AUDIO_", settings.host, settings.port)
         doors = [stack.enter_context(public)]
         if admin is not None and settings.admin_port is not None:
             host, port = settings.admin_host, settings.admin_port
             operators = await Door.open(admin, "RT_AUDIO_ADMIN_", host, port)
             doors.append(stack.enter_context(operators))
+        yield doors
+
+
+@asynccontextmanager
+async def _lifespans(doors: Sequence[Door]) -> AsyncIterator[None]:
+    """Have the doors' apps' ASGI lifespans around the block."""
+    async with AsyncExitStack() as stack:
         for door in doors:
             await stack.enter_async_context(_lifespan(door.shared))
-        yield doors
+        yield
 
 
 @asynccontextmanager

@@ -106,6 +106,9 @@ class Tally:
         self.refused: dict[str, int] = dict.fromkeys(Refusal, 0)
         self.tls_failures: dict[str, int] = dict.fromkeys(TlsFailure, 0)
         self.frames_rejected: dict[str, int] = dict.fromkeys(REJECTIONS, 0)
+        self.reloads = {"ok": 0, "failed": 0}
+        self.reload_successful = True
+        self.certificate_expires: float | None = None  # in seconds since 1970; None without TLS
 
     def woke(self, late: float) -> None:
         """Count by how many seconds the event loop was late to wake.

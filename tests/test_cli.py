@@ -25,6 +25,7 @@ from service.client.backoff import PATIENCE_SECONDS
 from service.client.stream import ClosedError
 from service.config import Settings
 from tests.peers.processes import ROOT, RT_AUDIO, SERVE, serving, spawn
+from tests.peers.reach import Service
 from tests.peers.services import Use, closing, talking
 
 SPEECH = ROOT / "tests" / "data" / "speech.wav"
@@ -366,6 +367,10 @@ def test_ctrl_c_ends_a_stream_with_130_its_report_and_its_audio(tmp_path: Path) 
 
 # rt-audio serve, in this process
 
+SIGNALS = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
+
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
@@ -386,9 +391,10 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
     for name in os.environ:
         if name.startswith("RT_AUDIO_"):
             monkeypatch.delenv(name)
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     yield given
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_options_come_before_the_environment(
@@ -421,7 +427,18 @@ def test_ctrl_c_before_anything_listens(served: list[object], interrupt: BaseExc
     assert (result.exit_code, result.output) == (130, "")
 
 
-@pytest.mark.parametrize("early", [signal.SIGTERM, BaseExceptionGroup("", [SystemExit(0)])])
+@pytest.mark.parametrize("harmless", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_to_reload_or_log_more_does_not_end_the_start(
+    served: list[object], harmless: object
+) -> None:
+    served.append(harmless)
+    assert run("serve").exit_code == 0
+    assert len(served) == 2
+
+
+@pytest.mark.parametrize(
+    "early", [signal.SIGTERM, signal.SIGQUIT, BaseExceptionGroup("", [SystemExit(0)])]
+)
 def test_sigterm_before_anything_listens_ends_it_with_0(
     served: list[object], early: object
 ) -> None:
@@ -481,6 +498,22 @@ def test_a_terminal_gets_a_url_to_click_unless_its_log_is_json(form: str) -> Non
     assert len(re.findall(rb"url.*http://127\.0\.0\.1:\d+/", output)) == 1
 
 
+def test_a_terminal_that_hangs_up_drains_what_runs_in_it() -> None:
+    ours, theirs = os.openpty()
+    with spawn(*SERVE, 0, stderr=theirs) as process:
+        os.close(theirs)
+        output = b""
+        while b"Ctrl-C" not in output:
+            output += os.read(ours, 4096)
+        # The kernel hangs up on the processes of a terminal; this one is not theirs.
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        try:
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+
+
 def test_a_port_that_is_taken_is_one_line_and_status_2(url: str) -> None:
     port = url.split(":")[2].split("/")[0]
     with spawn(*SERVE, port) as process:
@@ -528,3 +561,14 @@ async def test_a_second_signal_during_a_stream_forces_the_end_with_1() -> None:
         assert "reconnect" in end.value.reason
         assert served.logged("session_ended")["outcome"] == "drained"
         assert served.status() == 1
+
+
+async def test_ctrl_c_while_the_last_call_is_closed_ends_it_with_1() -> None:
+    with serving(RT_AUDIO_DRAIN_SECONDS="0") as served:
+        stream = await Service(served.port).upgraded()
+        served.process.send_signal(signal.SIGTERM)
+        with trio.fail_after(10):
+            await stream.receive_some()  # a close frame; the service waits for the answer
+        served.process.send_signal(signal.SIGINT)
+        assert served.status() == 1
+        await stream.aclose()

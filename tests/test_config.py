@@ -33,7 +33,7 @@ def test_the_environment_sets_every_field(monkeypatch: pytest.MonkeyPatch, tmp_p
         "ALLOWED_ORIGINS": "https://a.example, HTTP://b.example:81", "CODEC_ORDER": "numpy",
         "TRUSTED_PROXIES": "10.0.0.0/8, ::1", "PROXY_PROTOCOL": "true",
         "MAX_SESSIONS_PER_TOKEN": "6", "MAX_SESSIONS_PER_ADDRESS": "7",
-        "MAX_UPGRADES_PER_TOKEN": "8", "MAX_UPGRADES_PER_ADDRESS": "9",
+        "MAX_UPGRADES_PER_TOKEN": "8", "MAX_UPGRADES_PER_ADDRESS": "9", "END_REVOKED": "true",
         "TOKENS_FILE": str(tmp_path), "TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k",
         "CONSOLE": "false", "CONFORMANCE_ECHO": "true", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
     }  # fmt: skip

@@ -14,6 +14,10 @@ ROWS = (
     {"__main__": "`python -m service`"},
     {"cli": "options, progress, exit codes"},
     {"server": "composition and lifetimes: the one file that may know every room"},
+    {
+        "reload": "tokens and certificate, taken anew as their files change",
+        "signals": "what each signal does",
+    },
     {"web": "the Quart apps: admission, upgrade, pages, metrics, admin"},
     {
         "net": "sockets: connections, messages and endings, never audio",

@@ -130,6 +130,32 @@ async def test_a_second_signal_cuts_the_drain_short_and_it_says_so() -> None:
         assert service.in_full is False
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_while_the_last_calls_are_closed_is_taken_too(
+    number: signal.Signals,
+) -> None:
+    async with serving(drain_seconds=0) as service:
+        stream = await service.upgraded()
+        terminate()
+        with trio.fail_after(5):
+            close_frame = await stream.receive_some()
+        assert close_frame[0] & 15 == 8
+        terminate(number)  # the service waits for the answer to its close frame
+        await stopped(service)
+        assert service.in_full is False
+
+
+async def test_sigquit_drains() -> None:
+    async with serving() as service:
+        call = await service.call()
+        terminate(signal.SIGQUIT)
+        await drains(service)
+        assert await call.ask(b"talk") == b"talk"
+        await call.leave()
+        await stopped(service)
+        assert service.in_full is True
+
+
 @pytest.mark.parametrize("tls", [False, True])
 async def test_a_stuck_reader_does_not_hold_the_exit(tls: bool) -> None:
     async with serving(tls=tls, drain_seconds=0.2, send_timeout_seconds=600) as service:

@@ -1,19 +1,39 @@
-"""The service's own certificate and key: read once, and refused with the reason."""
+"""The service's own certificate and key: read together, and refused with the reason."""
 
+import re
 import ssl
+from binascii import a2b_base64
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from service.config import ConfigurationError
 
 _CERT, _KEY = "RT_AUDIO_TLS_CERT_FILE", "RT_AUDIO_TLS_KEY_FILE"
 #: OpenSSL's reasons for a key of other values, and for one of another algorithm.
 _NOT_ITS_KEY = ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+#: The first of a chain is the service's own (RFC 8446, 4.4.2).
+_FIRST = re.compile("-----BEGIN (?:X509 )?CERTIFICATE-----(.+?)-----END", re.DOTALL)
+#: The tags of ASN.1 that are looked at here (ITU-T X.680, X.690), and how Python reads the times.
+_VERSION, _UTC_TIME, _GENERALIZED_TIME = 0xA0, 0x17, 0x18
+_TIMES = {_UTC_TIME: "%y%m%d%H%M%SZ", _GENERALIZED_TIME: "%Y%m%d%H%M%SZ"}
 
 
-def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
-    """Return the TLS context of a certificate chain and its key.
+class Certificate(NamedTuple):
+    """The TLS context of a certificate chain and its key, and when the first certificate expires.
 
-    Raises ConfigurationError, which names the wrong one of the two PEM files and the reason.
+    `expires` is in seconds since 1970.
+    """
+
+    context: ssl.SSLContext
+    expires: float
+
+
+def read_certificate(cert_file: Path, key_file: Path) -> Certificate:
+    """Return what is in the two PEM files.
+
+    Raises ConfigurationError, which names the wrong one of them and the reason.
     """
     cert, key = _text(_CERT, cert_file), _text(_KEY, key_file)
     try:
@@ -37,7 +57,37 @@ def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
             raise _wrong(_KEY, key_file, "has no readable PEM private key in it") from None
         why = f"cannot be used: {error.reason.replace('_', ' ').lower()}"
         raise _wrong(_CERT, cert_file, why) from None
-    return context
+    except OSError as error:  # a file has gone since it was read
+        why = f"cannot be used with {cert_file}: {error.strerror or error}"
+        raise _wrong(_KEY, key_file, why) from None
+    first = _FIRST.search(cert)
+    assert first is not None, "OpenSSL has found a certificate"
+    return Certificate(context, _not_after(a2b_base64(first[1])))
+
+
+def _not_after(certificate: bytes) -> float:
+    """Return until when a certificate in DER is valid (RFC 5280, 4.1), in seconds since 1970.
+
+    The standard library tells this of a peer's certificate only. OpenSSL has read the certificate
+    before, so it is well-formed.
+    """
+    [(_, whole)] = _elements(certificate)
+    _, to_be_signed = next(_elements(whole))
+    fields = [content for tag, content in _elements(to_be_signed) if tag != _VERSION]
+    _serial_number, _signature, _issuer, validity, *_ = fields
+    _, (tag, until) = _elements(validity)
+    return datetime.strptime(until.decode(), _TIMES[tag]).replace(tzinfo=UTC).timestamp()
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Give the tag and the content of each DER element in the data (ITU-T X.690, 8.1 and 10.1)."""
+    while data:
+        tag, size, begin = data[0], data[1], 2
+        if size & 0x80:
+            begin += size & 0x7F
+            size = int.from_bytes(data[2:begin])
+        yield tag, data[begin : begin + size]
+        data = data[begin + size :]
 
 
 def _text(variable: str, path: Path) -> str:

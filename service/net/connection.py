@@ -51,9 +51,12 @@ _TLS_HANDSHAKE_SECONDS = 10
 _REQUEST_SECONDS = 60
 
 
-@dataclass(frozen=True)
+@dataclass
 class Shared:
-    """What all connections of a server have in common; without a pump, each reads for itself."""
+    """What all connections of a server have in common; without a pump, each reads for itself.
+
+    `tls` may be replaced, for the connections from then on.
+    """
 
     app: AppWrapper
     config: Config

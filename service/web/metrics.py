@@ -128,6 +128,19 @@ class _ServiceCollector(Collector):
             "log_lines_dropped", "Log lines lost: nobody read, or they could not be written.",
             logs.dropped(),
         )  # fmt: skip
+        yield _counter(
+            "reloads", "Times that the tokens, or certificate and key, were read anew.",
+            "outcome", tally.reloads,
+        )  # fmt: skip
+        yield _gauge(
+            "last_reload_successful", "0 while a file is wrong and the old one is in use.",
+            tally.reload_successful,
+        )  # fmt: skip
+        if tally.certificate_expires is not None:
+            yield _gauge(
+                "certificate_expiry_timestamp_seconds", "When the certificate expires.",
+                tally.certificate_expires,
+            )  # fmt: skip
         yield _gauge("draining", "1 while the service is going away.", roster.draining)
         yield _gauge(
             "accepting", "1 while GET /capacity answers 200: not draining, and not full.",

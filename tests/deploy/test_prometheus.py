@@ -23,8 +23,8 @@ pytestmark = needs_prometheus
 WELL, STUCK, DRAINING, GONE = "rt-audio", "stuck/rt-audio", "draining/rt-audio", "gone/rt-audio"
 #: On a slow machine frames are late, and where `for` is nothing one late scrape is a target down.
 ABOUT_TIME = {"RtAudioTurnaroundSlow", "RtAudioEventLoopLag", "RtAudioTargetDown"}
-#: There only with names in the tokens file: web/test_app looks.
-NOT_EVERYWHERE = {"rt_audio_token_sessions_active"}
+#: There only with TLS, and only with names in the tokens file: test_reload and web/test_app look.
+NOT_EVERYWHERE = {"rt_audio_certificate_expiry_timestamp_seconds", "rt_audio_token_sessions_active"}
 ADDED_BY_PROMETHEUS = {"__name__", "instance", "job"}
 
 

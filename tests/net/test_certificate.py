@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from service.config import ConfigurationError
-from service.net.certificate import server_context
+from service.net.certificate import read_certificate
 
 
 def weak() -> tuple[bytes, bytes]:
@@ -68,7 +68,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("cert", "key"), [("cert", "key"), ("both", "both"), ("commented", "key")])
 def test_a_certificate_and_its_key(files: Path, cert: str, key: str) -> None:
-    server_context(files / cert, files / key)
+    read_certificate(files / cert, files / key)
 
 
 @pytest.mark.parametrize(
@@ -99,4 +99,4 @@ def test_the_wrong_file_is_named_with_the_reason(
 ) -> None:
     wrong = files / {"CERT": cert, "KEY": key}[variable]
     with pytest.raises(ConfigurationError, match=f"^RT_AUDIO_TLS_{variable}_FILE={wrong}: {why}"):
-        server_context(files / cert, files / key)
+        read_certificate(files / cert, files / key)

@@ -35,6 +35,7 @@ SERIES: dict[str, list[tuple[str, str]]] = {
     "rt_audio_session_duration_seconds_count": [],
     "rt_audio_event_loop_lag_seconds_count": [],
     "rt_audio_event_loop_stalled_seconds_total": [],
+    "rt_audio_reloads_total": [("outcome", "ok"), ("outcome", "failed")],
     "rt_audio_sessions_active": [],
     "rt_audio_draining": [],
 }
