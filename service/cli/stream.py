@@ -1,132 +1,22 @@
-"""The command line: `rt-audio serve` and `rt-audio stream`.
-
-Options, progress and exit statuses live here only. A status is 0 for success, 1 for a failure with
-one sentence, 2 for a wrong option or setting, and 130 for Ctrl-C.
-"""
+"""`rt-audio stream`: options, progress and the report."""
 
 import math
-import os
 import signal
-import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from service import __version__
 from service.audio.encodings import ENCODINGS
+from service.cli.statuses import exit_statuses
 
 if TYPE_CHECKING:
     from service.client.dial import ClientError
     from service.client.stream import Report, Stream
-    from service.config import Settings
-    from service.server import Ports
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="rt-audio", message="%(prog)s %(version)s")
-def main() -> None:
-    """Serve audio over WebSocket, and stream files to it."""
-
-
-class _WrongSetting(click.ClickException):
-    exit_code = 2
-
-
-@contextmanager
-def _exit_statuses() -> Iterator[None]:
-    """End without a traceback at Ctrl-C (130), and where a package of the extra is missing (1)."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] != "rich":
-            raise
-        raise click.ClickException(
-            "this command needs more packages: pip install 'rt-audio-pipeline[client]'"
-        ) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except BaseExceptionGroup as group:
-        # A nursery wraps both Ctrl-C and the SystemExit of a SIGTERM during the start.
-        if group.subgroup(SystemExit) is not None:
-            raise SystemExit(0) from None
-        if group.subgroup(KeyboardInterrupt) is None:
-            raise
-        raise SystemExit(130) from None
-
-
-def _exit_early(number: int, frame: FrameType | None) -> None:
-    """End the process at once; later the service's drain takes the signal instead."""
-    raise SystemExit(0)
-
-
-class _Listening:
-    """A `trio.TaskStatus` that says, once the service listens: to systemd, and on a terminal."""
-
-    def __init__(self, settings: "Settings") -> None:
-        shown = settings.console and settings.log_format != "json" and sys.stderr.isatty()
-        self._settings = settings if shown else None
-
-    def started(self, value: "Ports | None" = None) -> None:
-        _notify_systemd(b"READY=1")
-        if self._settings is not None and value is not None:
-            settings, (public, admin) = self._settings, value
-            url = settings.url(public) if admin is None else settings.admin_url(admin)
-            click.echo(f"Open {url} in a browser. Ctrl-C ends it.", err=True)
-
-
-def _notify_systemd(state: bytes) -> None:
-    """Tell systemd about this process, if it started it with `Type=notify` (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address is not None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as systemd:
-            systemd.sendto(state, address.replace("@", "\0", 1))
-
-
-# The options take any text here, because Settings alone says which values are allowed.
-@main.command()
-@click.option("--host", help="Address to listen on (RT_AUDIO_HOST).")
-@click.option("--port", help="TCP port; 0 lets the system choose (RT_AUDIO_PORT).")
-@click.option("--log-level", help="debug, info, warning or error (RT_AUDIO_LOG_LEVEL).")
-@click.pass_context
-@_exit_statuses()
-def serve(
-    context: click.Context, host: str | None, port: str | None, log_level: str | None
-) -> None:
-    """Serve until SIGTERM, which lets calls finish, or SIGINT.
-
-    Everything else is set in the environment, by the RT_AUDIO_* variables of the README.
-    """
-    # The kernel ignores SIGTERM for a container's first process unless the process has a handler.
-    for number in (signal.SIGTERM, signal.SIGQUIT):
-        signal.signal(number, _exit_early)
-    # Until the service takes them, these would end the process. There is nothing to reload yet.
-    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
-
-    # These imports take seconds. Here they do not delay --help, and Ctrl-C ends them quietly.
-    import trio
-
-    from service import logs
-    from service.config import ConfigurationError, Settings
-    from service.server import serve as serve_until_signal
-
-    try:
-        settings = Settings.load(host=host, port=port, log_level=log_level)
-        logs.set_up(settings.log_level, settings.log_format)
-        in_full = trio.run(partial(serve_until_signal, settings, task_status=_Listening(settings)))
-        # All is over: a signal from now on would only spoil the exit status.
-        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-    except ConfigurationError as error:
-        raise _WrongSetting(str(error)) from None
-    context.exit(0 if in_full else 1)
 
 
 class _Positive(click.FloatRange):
@@ -150,7 +40,7 @@ _ENCODING = click.Choice(ENCODINGS)
 _FILE = click.Path(path_type=Path)
 
 
-@main.command()
+@click.command()
 @click.argument("file", metavar="FILE.wav", type=_FILE)
 @click.option(
     "--url", default="ws://localhost:8001/ws/audio", show_default=True, help="The service."
@@ -171,7 +61,7 @@ _FILE = click.Path(path_type=Path)
     help="Call again after a lost call, until 30 seconds have passed without a reply.",
 )
 @click.pass_context
-@_exit_statuses()
+@exit_statuses()
 def stream(
     context: click.Context,
     file: Path,
