@@ -1,5 +1,6 @@
 """The command line: what it prints and its exit statuses, in this process and as a process."""
 
+import json
 import os
 import re
 import signal
@@ -30,6 +31,8 @@ from tests.peers.services import Use, closing, talking
 
 SPEECH = ROOT / "tests" / "data" / "speech.wav"
 SECOND = Audio(bytes(16000), 8000)
+#: The query with which a probe's two seconds of audio take a twelfth of a second.
+QUICK = "sample_rate=192000"
 
 
 def run(*arguments: str) -> Result:
@@ -46,7 +49,7 @@ def url() -> Iterator[str]:
 
 def test_version_and_help() -> None:
     assert run("--version").output == f"rt-audio {__version__}\n"
-    for arguments in ((), ("serve",), ("stream",)):
+    for arguments in ((), ("serve",), ("stream",), ("probe",)):
         result = run(*arguments, "-h")
         assert (result.exit_code, result.stderr) == (0, "")
         assert "Usage: rt-audio" in result.output
@@ -363,6 +366,91 @@ def test_ctrl_c_ends_a_stream_with_130_its_report_and_its_audio(tmp_path: Path) 
     received = re.search(r"(\d+) received", output)
     assert received is not None
     assert wav.read(back).data == wav.read(SPEECH).data[: 320 * int(received[1])]
+
+
+def test_a_token_may_come_from_the_environment_where_nobody_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("letmein\n")
+    monkeypatch.setenv("RT_AUDIO_TOKEN", "letmein")
+    with serving(RT_AUDIO_TOKENS_FILE=str(tokens)) as served:
+        assert run("stream", str(SPEECH), "--url", served.url, "--speed", "1000").exit_code == 0
+        assert run("probe", "--url", f"{served.url}?{QUICK}").exit_code == 0
+        assert "HTTP 401" in refused(
+            run("stream", str(SPEECH), "--url", served.url, "--token", "other")
+        )
+
+
+# rt-audio probe
+
+
+def test_probe_prints_its_figures(url: str) -> None:
+    result = run("probe", "--url", f"{url}?{QUICK}", "--reply", "ulaw")
+    assert (result.exit_code, result.stderr) == (0, "")
+    table = rows(result.stdout)
+    assert table["target"] == url
+    assert table["codec"] == codec.resolve()
+    assert re.fullmatch(r"connect \d+\.\d\d, upgrade \d+\.\d\d ms", table["steps"])
+    assert re.fullmatch(r"p50 .+, p99 .+, max \d+\.\d\d ms", table["round trip"])
+    assert table["frames"] == "5 sent, 5 received, 0 lost"
+    assert table["audio"] == "right to the bit"
+
+
+def test_probe_prints_json_and_writes_metrics(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "rt-audio.prom"
+    result = run("probe", "--url", f"{url}?{QUICK}", "--json", "--textfile", str(file))
+    assert (result.exit_code, result.stderr) == (0, "")
+    figures = json.loads(result.stdout)
+    assert (figures["target"], figures["failure"], figures["frames_lost"]) == (url, None, 0)
+    assert f'rt_audio_probe_success{{target="{url}"}} 1.0' in file.read_text().splitlines()
+
+
+def test_probe_of_a_service_that_fails_is_status_1_with_its_figures(
+    use: Use, tmp_path: Path
+) -> None:
+    file = tmp_path / "rt-audio.prom"
+    use(closing(1011, 2))
+    result = run("probe", "--textfile", str(file))
+    assert result.exit_code == 1
+    assert " sent, 2 received, " in rows(result.stdout)["frames"]
+    assert "audio" not in rows(result.stdout)
+    assert result.stderr == (
+        "Error: the call to ws://localhost:8001/ws/audio was closed with 1011 "
+        "after 2 of 100 replies\n"
+    )
+    assert 'rt_audio_probe_success{target="ws://localhost:8001/ws/audio"} 0.0' in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--url", "http://localhost/"], "is not a WebSocket address"),
+        (["--token", "a b"], "the token cannot be sent"),
+        (["--timeout", "nan"], "nan is not a finite number"),
+    ],
+)
+def test_a_probe_that_cannot_be_made_is_status_2(arguments: list[str], sentence: str) -> None:
+    result = run("probe", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert sentence in result.stderr
+
+
+def test_a_probe_whose_metrics_cannot_be_written_is_status_2(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "none" / "rt-audio.prom"
+    result = run("probe", "--url", f"{url}?{QUICK}", "--textfile", str(file))
+    assert result.exit_code == 2
+    assert result.stderr == f"Error: {file} cannot be written: No such file or directory\n"
+
+
+def test_ctrl_c_ends_a_probe_with_130_and_nothing_else() -> None:
+    with serving(RT_AUDIO_LOG_LEVEL="debug") as served:
+        with spawn(*RT_AUDIO, "probe", "--url", served.url) as process:
+            served.logged("frame")
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=10) == ("", "")
+        assert process.returncode == 130
+        assert served.logged("session_ended")["outcome"] in ("completed", "aborted")
 
 
 # rt-audio serve, in this process

@@ -1,17 +1,16 @@
 """`rt-audio stream`: options, progress and the report."""
 
-import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from service.audio.encodings import ENCODINGS
+from service.cli import options
 from service.cli.statuses import exit_statuses
 
 if TYPE_CHECKING:
@@ -19,41 +18,27 @@ if TYPE_CHECKING:
     from service.client.stream import Report, Stream
 
 
-class _Positive(click.FloatRange):
-    """A number above 0 that is not infinite; click's own range lets `nan` pass."""
-
-    name = "number"
-
-    def __init__(self) -> None:
-        super().__init__(min=0, min_open=True)
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{value} is no pace.", param, ctx)
-        return number
-
-
-_ENCODING = click.Choice(ENCODINGS)
 _FILE = click.Path(path_type=Path)
 
 
 @click.command()
 @click.argument("file", metavar="FILE.wav", type=_FILE)
-@click.option(
-    "--url", default="ws://localhost:8001/ws/audio", show_default=True, help="The service."
-)
-@click.option("--encoding", type=_ENCODING, help="What to send.  [default: as in the file]")
-@click.option("--reply", type=_ENCODING, help="What to get back.  [default: as it was sent]")
+@options.url
+@click.option("--encoding", type=options.ENCODING, help="What to send.  [default: as in the file]")
+@click.option("--reply", type=options.ENCODING, help="What to get back.  [default: as it was sent]")
 @click.option("--reply-rate", type=int, help="Samples a second to get back.  [default: as sent]")
 @click.option("--codec", help="Codec tier to ask for: audioop, numpy or pure_python.")
-@click.option("--token", help="Bearer token, if the service needs one.")
+@options.token
 @click.option("--out", type=_FILE, metavar="BACK.wav", help="Write the replies to this file.")
-@click.option("--frame-ms", type=_Positive(), default=20, show_default=True, help="Frame length.")
 @click.option(
-    "--speed", type=_Positive(), default=1, show_default=True, help="1 is real time, 2 twice it."
+    "--frame-ms", type=options.Positive(), default=20, show_default=True, help="Frame length."
+)
+@click.option(
+    "--speed",
+    type=options.Positive(),
+    default=1,
+    show_default=True,
+    help="1 is real time, 2 twice it.",
 )
 @click.option(
     "--reconnect",

@@ -1,1 +1,1 @@
-"""Our own client: dial, stream, and try again."""
+"""Our own client: dial, stream, probe, and try again."""

@@ -24,6 +24,7 @@ from trio_websocket import (
 )
 
 from service import bearer
+from service.client.steps import Steps
 from service.plain import plain
 
 #: How long the connection may take, and how long then the answer to the upgrade, in seconds.
@@ -115,15 +116,23 @@ class Address:
 
 @asynccontextmanager
 async def connection(
-    address: Address, token: str | None = None, *, max_message_size: int = 2**20
+    address: Address,
+    token: str | None = None,
+    *,
+    max_message_size: int = 2**20,
+    steps: Steps | None = None,
 ) -> AsyncIterator[WebSocketConnection]:
     """Open a WebSocket for the block; raise ClientError, and each error without a nursery's group.
 
-    trio-websocket's own way to connect has two faults: after a TLS failure it waits for its
-    timeout and gives no reason, and it sends a wrong Host header for an IPv6 address.
+    `steps` are `connect`, `tls` and `upgrade`. trio-websocket's own way to connect has two faults:
+    after a TLS failure it waits for its timeout and gives no reason, and it sends a wrong Host
+    header for an IPv6 address.
     """
-    headers = [] if token is None else [(b"Authorization", _bearer(token))]
-    transport = await _dial(address)
+    check_token(token)
+    headers = [] if token is None else [(b"Authorization", b"Bearer " + token.encode())]
+    steps = Steps() if steps is None else steps
+    transport = await _dial(address, steps)
+    steps.begin("upgrade")
     upgraded = False
     try:
         async with trio.open_nursery() as nursery:
@@ -140,6 +149,7 @@ async def connection(
                 raise UnreachableError(
                     f"{address} did not answer the upgrade within {CONNECT_SECONDS:g} seconds"
                 )
+            steps.end()
             upgraded = True
             try:
                 yield ws
@@ -191,17 +201,21 @@ class _Answering(trio.abc.Stream):
         await self._transport.aclose()
 
 
-async def _dial(address: Address) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+async def _dial(
+    address: Address, steps: Steps
+) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
     """Connect, through TLS and the system's CAs if the address says so; raise ConnectError."""
     kind: type[ConnectError] = UnreachableError
     why = f"no answer in {CONNECT_SECONDS:g} seconds"
     with trio.move_on_after(CONNECT_SECONDS):
+        steps.begin("connect")
         try:
             if not address.secure:
                 return await trio.open_tcp_stream(address.host, address.port)
             tls = await trio.open_ssl_over_tcp_stream(
                 address.host, address.port, https_compatible=True
             )
+            steps.begin("tls")
             try:
                 await tls.do_handshake()
             except BaseException:
@@ -270,10 +284,10 @@ def _seconds_asked_for(rejection: ConnectionRejected) -> float:
     return float(value) if value.isdigit() else 0.0
 
 
-def _bearer(token: str) -> bytes:
-    if bearer.wrong_at(token) is not None:
+def check_token(token: str | None) -> None:
+    """Raise ConnectError for a token that no header can carry."""
+    if token is not None and bearer.wrong_at(token) is not None:
         raise ConnectError(f"the token cannot be sent: a token has {bearer.ALPHABET}")
-    return b"Bearer " + token.encode()
 
 
 def system_words(error: OSError | UnicodeError) -> str:

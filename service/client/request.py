@@ -63,7 +63,7 @@ class Request:
         asked |= {"encoding": sent, "reply": back, "sample_rate": str(rate)}
         return cls(
             address.asking(asked),
-            replace(_converted(audio, sent), sample_rate=rate),
+            replace(converted(audio, sent), sample_rate=rate),
             back,
             _rate(asked, "reply_rate", rate),
             asked.get("codec"),
@@ -94,7 +94,7 @@ def _rate(asked: dict[str, str], parameter: str, default: int) -> int:
     return int(text)
 
 
-def _converted(audio: Audio, encoding: str) -> Audio:
+def converted(audio: Audio, encoding: str) -> Audio:
     """Return the audio in this encoding, by way of PCM."""
     data = audio.data
     if encoding != audio.encoding:

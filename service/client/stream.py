@@ -19,8 +19,9 @@ from wsproto.utilities import LocalProtocolError
 
 from service.audio.wav import Audio
 from service.client.backoff import Backoff
-from service.client.dial import ClientError, connection
+from service.client.dial import ClientError, check_token, connection
 from service.client.request import Request
+from service.client.steps import Steps
 from service.plain import plain
 
 #: How long a reply may be overdue, in seconds; as long as the service waits for a stuck client.
@@ -60,16 +61,18 @@ class SilenceError(ReplyError):
 class Report:
     """What a stream was like; times are in milliseconds.
 
-    `asked_for` is the codec in the request; `codec` and `warning` are from the answer, and the
-    warning is about the query of the URL. A round trip lasts from before a frame is written until
-    its reply is read; without any reply the percentiles are nan. A pause is the time between two
-    consecutive replies; a gap is a pause of more than two frame times, and a reconnect may be one.
+    `asked_for` is the codec in the request; `codec`, `session` and `warning` are from the answer,
+    and the warning is about the query of the URL. A round trip lasts from before a frame is written
+    until its reply is read; without any reply the percentiles are nan. A pause is the time between
+    two consecutive replies; a gap is a pause of more than two frame times, and a reconnect may be
+    one.
     `reconnects_ms` has one time for each reconnect: from the end of a call to the first reply of
     the next.
     """
 
     asked_for: str | None
     codec: str | None
+    session: str | None
     warning: str | None
     frames_sent: int
     frames_received: int
@@ -113,11 +116,12 @@ class Stream:
         reconnect: bool = False,
         on_reply: OnReply = lambda replies, frames: None,
         on_loss: OnLoss = lambda error, seconds: None,
+        steps: Steps | None = None,
     ) -> None:
-        """Prepare the stream; raise ClientError if the URL or its query cannot be used.
+        """Prepare the stream; raise ClientError if the URL, its query or the token cannot be used.
 
-        `encoding`, `reply`, `codec` and `reply_rate` are those of `Request.make`. `speed` is 1 for
-        real time, 2 for twice as fast.
+        `encoding`, `reply`, `codec` and `reply_rate` are those of `Request.make`, `steps` are those
+        of `connection`. `speed` is 1 for real time, 2 for twice as fast.
 
         With `reconnect` a new call follows a call that is lost, refused for now or told to come
         back, after a back-off. No frame is left out, and no frame is sent twice: frames without a
@@ -125,20 +129,22 @@ class Stream:
         """
         if not (isfinite(frame_ms) and isfinite(speed) and frame_ms > 0 and speed > 0):
             raise ValueError("frame_ms and speed must be positive numbers")
-        self._request = Request.make(
+        check_token(token)
+        self.request = Request.make(
             audio, url, encoding=encoding, reply=reply, codec=codec, reply_rate=reply_rate
         )
         self._token, self._reconnect, self._on_loss = token, reconnect, on_loss
-        audio = self._request.audio
+        self._steps = steps
+        audio = self.request.audio
         # No frame is longer than the audio, which bounds what may be an enormous number.
         samples = max(1, round(min(len(audio.data), audio.sample_rate * frame_ms / 1000)))
-        growth = ceil(self._request.reply_rate / audio.sample_rate)
+        growth = ceil(self.request.reply_rate / audio.sample_rate)
         self._longest_reply = max(2**20, 2 * samples * growth)
         self._trips = RoundTrips(
             audio.frames(samples),
             samples / audio.sample_rate / speed,
             on_reply,
-            events=self._request.events,
+            events=self.request.events,
         )
 
     async def run(self) -> Report:
@@ -154,12 +160,14 @@ class Stream:
 
     def report(self) -> Report:
         """Return the report of all calls so far."""
-        return self._trips.report(self._request)
+        return self._trips.report(self.request)
 
     async def _call(self) -> None:
         """Hold one call from the upgrade to the last reply; raise ClientError."""
-        address = self._request.address
-        async with connection(address, self._token, max_message_size=self._longest_reply) as ws:
+        address = self.request.address
+        async with connection(
+            address, self._token, max_message_size=self._longest_reply, steps=self._steps
+        ) as ws:
             await self._trips.run(ws, str(address))
 
     async def _call_again(self) -> None:
@@ -192,6 +200,7 @@ class RoundTrips:
         self._frames, self._frame_seconds = frames, frame_seconds
         self._on_reply, self._events = on_reply, events
         self._codec: str | None = None
+        self._session: str | None = None
         self._warning: str | None = None
         self._sent = 0
         self._due = -inf
@@ -220,6 +229,7 @@ class RoundTrips:
         """
         headers = {name: plain(text.decode("latin-1")) for name, text in ws.handshake_headers}
         self._codec = headers.get(b"rt-audio-codec")
+        self._session = headers.get(b"rt-audio-session")
         self._warning = headers.get(b"rt-audio-warning")
         self._unanswered.clear()
         try:
@@ -287,6 +297,7 @@ class RoundTrips:
         return Report(
             asked_for=request.codec,
             codec=self._codec,
+            session=self._session,
             warning=self._warning,
             frames_sent=self._sent,
             frames_received=len(self._replies),

@@ -31,8 +31,12 @@ class Metric(NamedTuple):
         return self.name + "_count" if self.kind == "histogram" else self.name
 
 
+#: The metrics of `rt-audio probe`, which come from a file and not from /metrics.
+OF_PROBES = "rt_audio_probe_"
+
+
 def metrics() -> list[Metric]:
-    """Return the rows of the README's table of metrics."""
+    """Return the rows of the README's tables of metrics."""
     rows = re.findall(r"^\| `(rt_audio_\w+)` \| (\w+) \| (.*?) \|", readme(), re.MULTILINE)
     return [
         # Before the colon are the labels, behind it their values.
