@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_address
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
@@ -178,6 +178,8 @@ async def _let_finish(settings: Settings, roster: Roster, *, at_once: bool) -> N
     roster.stopping = True
     # Not ready, but still accepting: load balancers need a while to notice.
     notice_over = roster.drain(settings.drain_notice_seconds)
+    left = max(0.0, notice_over - trio.current_time()) + settings.drain_seconds
+    roster.drain_deadline = time() if at_once else time() + left
     if not at_once:
         await trio.sleep_until(notice_over)
         with trio.move_on_after(settings.drain_seconds):

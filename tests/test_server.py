@@ -18,6 +18,8 @@ from service.server import serve
 from tests.peers.reach import Service, upgrade_request
 from tests.peers.serving import Started, serving, terminate
 
+DEADLINE = "rt_audio_drain_deadline_timestamp_seconds"
+
 
 async def drains(service: Started) -> None:
     """Return once the service says that it is draining."""
@@ -84,9 +86,12 @@ async def test_while_draining_it_answers_refuses_newcomers_and_lets_calls_finish
 
 
 async def test_during_the_notice_it_is_unready_and_still_accepts() -> None:
-    async with serving(drain_notice_seconds=60, drain_seconds=0) as service:
+    async with serving(drain_notice_seconds=60, drain_seconds=40) as service:
+        assert await service.metric(DEADLINE) == 0
+        before = time.time()
         terminate()
         await drains(service)
+        assert before + 100 <= await service.metric(DEADLINE) <= time.time() + 100
         call = await service.call()
         assert await call.ask(b"we") == b"we"
         terminate()

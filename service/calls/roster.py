@@ -30,7 +30,8 @@ class Roster:
 
     Of these, a token's holder may have `per_token` and a network `per_address`; 0 sets no limit.
     A drain begins with a notice: the service is not ready, and still admits calls. `stopping`: the
-    process is going to exit, so that nothing takes the drain back.
+    process is going to exit, so that nothing takes the drain back. `drain_deadline`: the Unix time
+    at which the calls that are left are ended then, or 0.
     """
 
     def __init__(self, max_sessions: int, per_token: int = 0, per_address: int = 0) -> None:
@@ -39,6 +40,7 @@ class Roster:
         self.by_network = _Shares(per_address)
         self.stopping = False
         self._refuses_from = inf
+        self.drain_deadline = 0.0
         self._places: set[Place] = set()
         self._calls: dict[str, Place] = {}  # those with a call, by its id; the longest is first
         self._numbers = count(1)

@@ -146,6 +146,11 @@ class _ServiceCollector(Collector):
             "accepting", "1 while GET /capacity answers 200: not draining, and not full.",
             roster.no_capacity() is None,
         )  # fmt: skip
+        yield _gauge(
+            "drain_deadline_timestamp_seconds",
+            "When a drain ends the calls that are left, in Unix time; 0 where there is none.",
+            roster.drain_deadline,
+        )
         yield _gauge("max_sessions", "The most sessions at a time.", roster.max_sessions)
         available = GaugeMetricFamily(
             "rt_audio_codec_available", "1 if this interpreter has the codec.", labels=["codec"]
