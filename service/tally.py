@@ -56,7 +56,10 @@ _STALL_SECONDS = 0.02
 #: The most samples of one stall: 30 s, when the liveness probe has given up. A process that was
 #: stopped for hours must not count for long when it goes on.
 _MOST_LAG_SAMPLES = 1200
-_SESSION_SECONDS = (1, 5, 15, 60, 180, 600, 1800, 3600, 4 * 3600)
+# Most calls last 1 to 30 minutes; there a bound is at most twice the one before.
+_SESSION_SECONDS = (
+    1, 5, 15, 30, 60, 120, 180, 240, 300, 420, 600, 900, 1200, 1800, 3600, 2 * 3600, 4 * 3600,
+)  # fmt: skip
 
 
 class Histogram:

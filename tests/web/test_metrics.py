@@ -1,7 +1,7 @@
 """The metrics page: its names are a contract."""
 
 import io
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -122,6 +122,13 @@ def test_a_process_that_was_stopped_for_hours_counts_them_at_once(
     tally.woke(8 * 3600.0)
     assert value(metrics, "rt_audio_event_loop_stalled_seconds_total") == 8 * 3600
     assert lags(metrics) == {"0.1": 0, "0.5": 0, "+Inf": 1200}
+
+
+def test_sessions_of_minutes_are_told_apart(tally: Tally) -> None:
+    """A quantile between two bounds is a guess, so no bound is more than twice the one before."""
+    minutes = [bound for bound in tally.session_seconds.bounds if 60 <= bound <= 1800]
+    assert (minutes[0], minutes[-1]) == (60, 1800)
+    assert all(later <= 2 * earlier for earlier, later in pairwise(minutes))
 
 
 def test_the_service_says_what_it_is(metrics: Metrics) -> None:
