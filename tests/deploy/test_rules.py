@@ -24,11 +24,6 @@ TESTS = sorted(file.name for file in PROMETHEUS.glob("tests/*.yml"))
 every_alert = pytest.mark.parametrize("name", ALERTS)
 
 
-def seconds(duration: str) -> int:
-    """Return a duration like 10m in seconds."""
-    return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
-
-
 @needs_prometheus
 def test_the_configuration_and_its_rules_are_right() -> None:
     promtool("check", "config", "prometheus.yml")
@@ -99,12 +94,6 @@ def kubernetes_settings() -> Settings:
     pairs = [line.split("=", 1) for line in lines if line and not line.startswith("#")]
     values: dict[str, Any] = {name.removeprefix(PREFIX).lower(): value for name, value in pairs}
     return Settings(**values)
-
-
-def test_a_drain_by_default_and_in_kubernetes_is_no_alert() -> None:
-    for settings in (Settings(), kubernetes_settings()):
-        drain = settings.drain_notice_seconds + settings.drain_seconds
-        assert seconds(ALERTS["RtAudioDrainTooLong"]["for"]) > drain + 60
 
 
 def test_what_the_autoscaler_lets_pass_is_no_alert() -> None:
