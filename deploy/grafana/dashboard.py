@@ -16,6 +16,7 @@ from grafana_foundation_sdk.builders import (
     prometheus,
     stat,
     statetimeline,
+    table,
     timeseries,
 )
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -30,6 +31,7 @@ from grafana_foundation_sdk.models.common import (
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DataSourceRef,
+    DataTransformerConfig,
     Threshold,
     ThresholdsMode,
     ValueMap,
@@ -51,7 +53,7 @@ OURS = f'job=~"(.+/)?rt-audio", {WHERE}'
 #: On a plain host there is no pod; the instance is host and port.
 PROCESS = "{{pod}} {{instance}}"
 
-Panel = timeseries.Panel | stat.Panel | heatmap.Panel | statetimeline.Panel
+Panel = timeseries.Panel | stat.Panel | heatmap.Panel | statetimeline.Panel | table.Panel
 Queries = dict[str, str]
 
 
@@ -120,13 +122,19 @@ def steps(*rising: tuple[float | None, str]) -> dashboard.ThresholdsConfig:
     return dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(marks)
 
 
-def number(title: str, description: str, expression: str, *rising: tuple[float, str]) -> Panel:
+def number(title: str, description: str, expression: str, *rising: tuple[float, str]) -> stat.Panel:
     """Return a small panel with one number, green until it reaches a threshold."""
-    panel = stat.Panel().title(title).description(description).height(4).span(6)
+    panel = stat.Panel().title(title).description(description).height(4).span(4)
     panel.unit(units.Number).thresholds(steps((None, "green"), *rising))
     panel.graph_mode(BigValueGraphMode.AREA)
     with_queries(panel, {title: expression})
     return panel
+
+
+def share_left(title: str, description: str, expression: str, few: float, none: float) -> Panel:
+    """Return a small panel with a share of what there is: orange below `few`, red below `none`."""
+    panel = number(title, description, expression).unit(units.PercentUnit).max(1)
+    return panel.thresholds(steps((None, "red"), (none, "orange"), (few, "green")))
 
 
 def curves(title: str, description: str, unit: str, queries: Queries) -> timeseries.Panel:
@@ -160,9 +168,14 @@ def marked(panel: timeseries.Panel, at: float) -> timeseries.Panel:
     return panel.thresholds(steps((None, "green"), (at, "red"))).thresholds_style(dashed)
 
 
+def per_second(metric: str) -> str:
+    """Return the expression of a counter's rate, of each process by itself."""
+    return f"rate({metric}{{{WHERE}}}[$__rate_interval])"
+
+
 def rate(metric: str, by: str) -> str:
     """Return the expression of a counter's rate, summed by a label."""
-    return f"sum by ({by}) (rate({metric}{{{WHERE}}}[$__rate_interval]))"
+    return f"sum by ({by}) ({per_second(metric)})"
 
 
 def quantile(share: float, metric: str, *by: str) -> str:
@@ -215,9 +228,34 @@ def drain_state() -> statetimeline.Panel:
     return panel
 
 
+def firing_alerts() -> table.Panel:
+    """Return the table of the alerts that fire, each by its name and by what it is about."""
+    panel = table.Panel().title("Alerts that fire").height(8).span(12)
+    panel.description(
+        "Each with what it is about; deploy/README.md has its section in the runbook. Empty: none "
+        "fires. Bad: any; critical, callers hear it now."
+    )
+    # A table of labels: the time, the value and what is the same in each row are left out.
+    hidden = ("Time", "Value", "Value #A", "__name__", "alertstate")
+    panel.unit(units.NoUnit).with_transformation(
+        DataTransformerConfig(
+            id_val="organize", options={"excludeByName": dict.fromkeys(hidden, True)}
+        )
+    )
+    alerts = query('ALERTS{alertname=~"RtAudio.+", alertstate="firing"}', "")
+    alerts.format(PromQueryFormat.TABLE).instant()
+    return panel.with_target(alerts.ref_id("A"))
+
+
 STREAMS = f"sum(rt_audio_sessions_active{{{WHERE}}})"
 TURNAROUND = "rt_audio_frame_turnaround_seconds"
 LAG = "rt_audio_event_loop_lag_seconds"
+RESTARTS = f"changes(process_start_time_seconds{{{OURS}}}"
+DURATION = "rt_audio_session_duration_seconds"
+EXPIRY = f"rt_audio_certificate_expiry_timestamp_seconds{{{WHERE}}}"
+DAY = 24 * 3600
+#: What is known of a service as a whole has no pod.
+WHOLE = 'namespace=~"$namespace"'
 MEMORY = f"process_resident_memory_bytes{{{OURS}}}"
 CPU = f"rate(process_cpu_seconds_total{{{OURS}}}[$__rate_interval])"
 # fmt: off
@@ -225,24 +263,40 @@ ROWS: dict[str, list[Panel]] = {
     "On the line": [
         number("Streams now", "Sessions on the line, of all chosen pods. Bad: a sudden fall.",
                STREAMS),
-        number("Room left", "Sessions that the pods that do not drain can still take. Bad: near 0, "
-               "newcomers are about to be refused.",
-               f"sum(rt_audio_max_sessions{{{WHERE}}} - rt_audio:sessions_active:serving)"),
-        number("Draining", "Pods that are going away. Bad: above 0 when nobody deploys or scales.",
-               f"sum(rt_audio_draining{{{WHERE}}})", (1, "orange")),
-        number("Alerts", "Alerts of this service that fire. Bad: any; see the runbook.",
-               'count(ALERTS{alertname=~"RtAudio.+", alertstate="firing"}) or vector(0)',
-               (1, "red")),
+        share_left("Room left", "Share of the sessions that the pods that do not drain can still "
+                   "take. Bad: red, below a tenth: newcomers are about to be refused.",
+                   f"1 - sum(rt_audio:sessions_active:serving{{{WHERE}}}) / "
+                   f"sum(rt_audio_max_sessions{{{WHERE}}} unless rt_audio_draining == 1)",
+                   few=0.2, none=0.1),
+        number("Processes", "Processes that answer. Bad: fewer than you run.",
+               f"sum(up{{{OURS}}})"),
+        number("Processes down", "Processes that Prometheus knows and that do not answer. "
+               "Bad: any.",
+               f"count(up{{{OURS}}}) - sum(up{{{OURS}}})", (1, "red")),
+        number("Taking no newcomers", "Processes that drain or are full. Bad: above 0 when nobody "
+               "deploys, scales or drains.",
+               f"count(rt_audio_accepting{{{WHERE}}}) - sum(rt_audio_accepting{{{WHERE}}})",
+               (1, "orange")),
+        number("Restarts", "Processes that began anew in an hour. Bad: any that is no deploy of "
+               "yours: its calls were cut.", f"sum({RESTARTS}[1h]))", (1, "orange"), (2, "red")),
+        firing_alerts(),
+        stacked("Calls begun and refused", "A second, the refused by reason. Bad: none begun; "
+                "at_capacity, add pods; draining for longer than a deploy, the balancer does not "
+                "look at /ready; unauthorized or origin, a client is wrongly configured or not "
+                "welcome; not_found or bad_handshake, a wrong URL or proxy; too_many, the limit of "
+                "one caller.",
+                {"begun": f"sum({per_second('rt_audio_sessions_started_total')})",
+                 "{{reason}}": rate("rt_audio_connections_refused_total", "reason")}).span(12),
         lines("Streams by process", "Sessions on the line, and the most that one may hold. Bad: "
               "one far above the others, which the balancer has to explain; near the limit.",
               units.Number,
               {PROCESS: f"rt_audio_sessions_active{{{WHERE}}}",
-               "limit of one": f"max(rt_audio_max_sessions{{{WHERE}}})"}),
-        stacked("Refused upgrades", "A second, by reason. Bad: at_capacity, add pods; draining for "
-                "longer than a deploy, the balancer does not look at /ready; unauthorized or "
-                "origin, a client is wrongly configured or is not welcome.",
-                {"{{reason}}": rate("rt_audio_connections_refused_total", "reason")}),
-        drain_state(),
+               "limit of one": f"max(rt_audio_max_sessions{{{WHERE}}})"}).span(12),
+        lines("Streams by token", "Sessions on the line of each token that has a name in the "
+              "tokens file. Bad: one far above what its owner is to have.",
+              units.Number,
+              {"{{token}}": f"sum by (token) (rt_audio_token_sessions_active{{{WHERE}}})"},
+              ).span(12),
     ],
     "Audio": [
         lines("Frames a second", "Accepted and answered. Bad: outbound below inbound, for then "
@@ -283,6 +337,60 @@ ROWS: dict[str, list[Panel]] = {
         stacked("Close codes of peers", "A second, of sessions that the peer closed. Bad: 1002 to "
                 "1011, by which it says that it did not like something.",
                 {"{{code}}": rate("rt_audio_peer_closes_total", "code")}),
+        times("How long calls are", "Of those that ended. Bad: a p50 that falls to seconds: calls "
+              "are cut, or begin without a use.",
+              {f"p{share * 100:g}": quantile(share, DURATION) for share in (0.1, 0.5, 0.9, 0.99)},
+              ).span(12),
+        marked(lines("Calls failed", "Share of the calls that were lost, refused for want of room "
+                     "or in a drain, or ended by a bug; the objective is 0.5 % in the long run. "
+                     "Bad: above the line, 14.4 times that, which wakes somebody.",
+                     units.PercentUnit,
+                     {"of 5 minutes, {{job}}": f"rt_audio:calls_failed:ratio5m{{{WHOLE}}}",
+                      "of an hour": f"rt_audio:calls_failed:ratio1h{{{WHOLE}}}"},
+                     ), 14.4 * 0.005).span(12),
+    ],
+    "The synthetic caller": [
+        lines("Synthetic calls", "1 where the last call of rt-audio probe was right to the bit. "
+              "Bad: 0.",
+              units.Number, {"{{target}} from {{instance}}": "rt_audio_probe_success"}).max(1),
+        times("Its round trips", "Of one call of a hundred frames. Bad: p99 above a frame time "
+              "beyond what the network takes.",
+              {"p50 {{target}}": "rt_audio_probe_round_trip_p50_seconds",
+               "p99 {{target}}": "rt_audio_probe_round_trip_p99_seconds"}),
+        times("Its way to the call", "The name's look-up, TCP, TLS, the upgrade. Bad: a step that "
+              "became slow; an upgrade takes a few milliseconds.",
+              {"{{step}} {{target}}": "rt_audio_probe_step_seconds"}),
+    ],
+    "The processes": [
+        drain_state(),
+        lines("Versions", "Processes of each version. Bad: two for longer than a rollout.",
+              units.Number,
+              {"{{version}} {{revision}}":
+               f"count by (version, revision) (rt_audio_build_info{{{WHERE}}})"}),
+        lines("Restarts by process", "In 15 minutes. Bad: two, which fires an alert.",
+              units.Number,
+              {PROCESS: f"{RESTARTS}[15m])"}),
+        marked(lines("Open files", "Share of the file descriptors that a process may have. Bad: "
+                     "near the line, the quarter that is kept for probes and newcomers.",
+                     units.PercentUnit,
+                     {PROCESS: f"process_open_fds{{{OURS}}} / process_max_fds{{{OURS}}}"}), 0.75),
+        curves("Certificates expire in", "Nothing without TLS. Bad: less than a week; falling for "
+               "longer than your renewals take.",
+               units.Seconds, {PROCESS: f"{EXPIRY} - time()"}),
+        stacked("Reloads", "A second, of tokens and certificate. Bad: failed; the old ones stay.",
+                {"{{outcome}}": rate("rt_audio_reloads_total", "outcome")}),
+        marked(lines("Event loop stalled", "Share of the time in which the loop stands still for "
+                     "more than a frame time; all callers of the process hear nothing then. Bad: "
+                     "above the line.",
+                     units.PercentUnit,
+                     {PROCESS: per_second("rt_audio_event_loop_stalled_seconds_total")}), 0.05),
+        lines("Log lines dropped", "A second, because nobody reads them fast enough. Bad: any; "
+              "they are lost.",
+              units.CountsPerSecond,
+              {PROCESS: per_second("rt_audio_log_lines_dropped_total")}),
+        stacked("Failed TLS handshakes", "A second, by reason. Bad: certificate, clients reject "
+                "ours; not_tls, a probe or proxy without TLS; lost may be a balancer's TCP check.",
+                {"{{reason}}": rate("rt_audio_tls_handshake_failures_total", "reason")}),
     ],
     "What a stream costs": [
         lines("Memory a stream", "Resident memory over streams, base included, so it falls as "

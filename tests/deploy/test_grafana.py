@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.shipped import DEPLOY, dashboard, metrics, panels, queries, read, rules
+from tests.deploy.shipped import DEPLOY, OF_PROBES, dashboard, metrics, panels, queries, read, rules
 
 GRAFANA = DEPLOY / "grafana"
 PANELS = {panel["title"]: panel for panel in panels()}
 #: Of prometheus-client and of Prometheus itself.
-COMMON = {"process_resident_memory_bytes", "process_cpu_seconds_total", "ALERTS"}
+COMMON = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds",
+          "process_max_fds", "process_start_time_seconds", "up", "ALERTS"}  # fmt: skip
+#: What is not of a pod: a service's calls as a whole, its alerts, and who calls it from elsewhere.
+WHOLE, ELSEWHERE = "rt_audio:calls_failed:", ("ALERTS", OF_PROBES)
 
 every_panel = pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 
@@ -35,7 +38,9 @@ def test_a_panel_asks_the_chosen_source_about_the_chosen_pods(panel: dict[str, A
     assert panel["datasource"]["uid"] == "${datasource}"
     for target in panel["targets"]:
         assert target["datasource"]["uid"] == "${datasource}"
-        if "ALERTS" not in target["expr"]:  # of which some are about all pods
+        if target["expr"].startswith(WHOLE):
+            assert '{namespace=~"$namespace"}' in target["expr"]
+        elif not target["expr"].startswith(ELSEWHERE):
             assert 'namespace=~"$namespace", pod=~"$pod"' in target["expr"]
 
 
@@ -55,7 +60,7 @@ def test_queries_are_about_metrics_that_exist() -> None:
     known |= {rule["record"] for rule in rules("record")}
     for title, expression in queries():
         bare = re.sub(r"\{[^}]*\}", "", expression)
-        names = re.findall(r"\b(?:rt_audio|process|ALERTS)[\w:]*", bare)
+        names = re.findall(r"\b(?:rt_audio|process_|up\b|ALERTS)[\w:]*", bare)
         assert names, title
         assert {re.sub("_bucket$", "", name) for name in names} <= known, title
 
@@ -80,3 +85,24 @@ def test_the_scrape_interval_that_grafana_reckons_with_is_prometheus_own() -> No
     interval = read(DEPLOY / "prometheus/prometheus.yml")["global"]["scrape_interval"]
     assert source["jsonData"]["timeInterval"] == interval
     assert source["type"] == "prometheus"
+
+
+def test_a_number_of_which_little_is_bad_turns_red_as_it_falls() -> None:
+    steps = PANELS["Room left"]["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert [step["color"] for step in steps] == ["red", "orange", "green"]
+    assert steps[1]["value"] == pytest.approx(1 - near_the_limit())
+
+
+def near_the_limit() -> float:
+    """Return the share of sessions from which RtAudioSessionsNearLimit fires."""
+    [rule] = [rule for rule in rules("alert") if rule["alert"] == "RtAudioSessionsNearLimit"]
+    return float(rule["expr"].split(">")[1])
+
+
+def test_every_alert_that_fires_is_named() -> None:
+    panel = PANELS["Alerts that fire"]
+    assert panel["type"] == "table"
+    [target] = panel["targets"]
+    assert (target["format"], target["instant"]) == ("table", True)
+    hidden = panel["transformations"][0]["options"]["excludeByName"]
+    assert not hidden.keys() & {"alertname", "severity", "namespace", "pod", "instance"}
