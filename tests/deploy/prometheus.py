@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import yaml
 
 from service.client.dial import Address, connection
 from service.client.stream import RoundTrips
-from tests.deploy.shipped import PROMETHEUS, SERVER
+from tests.deploy.shipped import PROMETHEUS, PROMTOOL, SERVER
 from tests.peers import processes
 from tests.peers.processes import until
 
@@ -26,33 +27,66 @@ CALLS = (
     "codec=pure_python&encoding=alaw&reply=pcm16",
     "codec=numpy&encoding=ulaw&reply=alaw",
 )
+#: The targets by their jobs, as host and port.
+Targets = dict[str, str]
 
 
 class Prometheus:
     """A Prometheus server with what we ship, but for its targets, and for how long it waits.
 
-    It scrapes each second, which is also what a scrape may take, and evaluates four times in it;
-    an alert's `for` is nothing, as promtool's tests are about that. No expression is touched.
+    In a hurry it scrapes each second, which is also what a scrape may take, and evaluates four
+    times in it; an alert's `for` is nothing, as promtool's tests are about that. No expression is
+    touched.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, folder: Path, secure: frozenset[str]) -> None:
+        self._url, self._folder, self._secure = url, folder, secure
 
     @classmethod
     @contextmanager
-    def running(cls, folder: Path, ports: dict[str, int]) -> Iterator[Self]:
-        """Have the server for the block, scraping these ports, each a job of its own."""
-        _ship(folder, ports)
+    def running(
+        cls,
+        folder: Path,
+        targets: Targets,
+        *,
+        secure: frozenset[str] = frozenset(),
+        authority: Path | None = None,
+        history: str | None = None,
+        hurry: bool = True,
+    ) -> Iterator[Self]:
+        """Have the server for the block, scraping these targets.
+
+        The `secure` jobs have TLS, by that certificate authority. `history` is what it has scraped
+        before it began, as OpenMetrics with times.
+        """
+        _ship(folder, hurry)
+        if history is not None:
+            _remember(folder, history)
+        server = cls("", folder, secure)
+        server.look_at(targets)
         command = (
             SERVER,
             f"--config.file={folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={folder / 'data'}",
             "--web.listen-address=127.0.0.1:0",
         )
-        with processes.running(*command, GOMAXPROCS="1") as server:
-            address = server.found(r'msg="Listening on" address=(\S+)')
-            server.found("(Server is ready)")
-            yield cls(f"http://{address}")
+        trusted = {} if authority is None else {"SSL_CERT_FILE": str(authority)}
+        with processes.running(*command, GOMAXPROCS="1", **trusted) as process:
+            address = process.found(r'msg="Listening on" address=(\S+)')
+            process.found("(Server is ready)")
+            server._url = f"http://{address}"
+            yield server
+
+    def look_at(self, targets: Targets) -> None:
+        """Scrape these targets from now on, and no others."""
+        groups = [
+            {
+                "targets": [target],
+                "labels": {"job": job, "__scheme__": "https" if job in self._secure else "http"},
+            }
+            for job, target in targets.items()
+        ]
+        (self._folder / "targets.yml").write_text(yaml.safe_dump(groups))
 
     def get(self, path: str, **parameters: str) -> Any:
         """Return the data of an answer of the HTTP API."""
@@ -68,33 +102,40 @@ class Prometheus:
         result: list[dict[str, Any]] = self.get("query", query=expression)["result"]
         return result
 
-    def firing(self, name: str, job: str) -> dict[str, Any]:
-        """Return the alert of that name and job, once it fires."""
+    def fires(self, name: str, **labels: str) -> dict[str, Any] | None:
+        """Return the alert of that name which has these labels, if it fires."""
+        for alert in self.get("alerts")["alerts"]:
+            wanted = {"alertname": name, **labels}.items()
+            if alert["state"] == "firing" and wanted <= alert["labels"].items():
+                return dict(alert)
+        return None
 
-        def fires() -> list[dict[str, Any]]:
-            return [
-                alert
-                for alert in self.get("alerts")["alerts"]
-                if (alert["labels"]["alertname"], alert["labels"].get("job")) == (name, job)
-                and alert["state"] == "firing"
-            ]
-
-        return until(fires, name)[0]
+    def firing(self, name: str, **labels: str) -> dict[str, Any]:
+        """Return the alert of that name which has these labels, once it fires."""
+        alert = until(lambda: self.fires(name, **labels), name)
+        assert alert is not None
+        return alert
 
 
-def _ship(folder: Path, ports: dict[str, int]) -> None:
-    """Put what we ship into a folder, with these targets and without its long times."""
+def _ship(folder: Path, hurry: bool) -> None:
+    """Put what we ship into a folder, in a hurry without its long times."""
     for file in (PROMETHEUS / "prometheus.yml", *PROMETHEUS.glob("rules/*.yml")):
         name, text = file.relative_to(PROMETHEUS), file.read_text()
-        text = re.sub(r"\bscrape_interval: \w+", "scrape_interval: 1s", text)
-        text = re.sub(r"\bevaluation_interval: \w+", "evaluation_interval: 250ms", text)
-        text = re.sub(r"\bfor: \w+$", "for: 0s", text, flags=re.MULTILINE)
+        if hurry:
+            text = re.sub(r"\bscrape_interval: \w+", "scrape_interval: 1s", text)
+            text = re.sub(r"\bevaluation_interval: \w+", "evaluation_interval: 250ms", text)
+            text = re.sub(r"\bfor: \w+$", "for: 0s", text, flags=re.MULTILINE)
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
-    groups = [
-        {"targets": [f"127.0.0.1:{port}"], "labels": {"job": job}} for job, port in ports.items()
-    ]
-    (folder / "targets.yml").write_text(yaml.safe_dump(groups))
+
+
+def _remember(folder: Path, history: str) -> None:
+    """Make blocks of a history, as if it had been scraped."""
+    (folder / "history.txt").write_text(history)
+    command = (PROMTOOL, "tsdb", "create-blocks-from", "openmetrics")
+    subprocess.run(
+        [*command, folder / "history.txt", folder / "data"], check=True, capture_output=True
+    )
 
 
 @contextmanager
