@@ -18,7 +18,7 @@ import trio
 from service.audio.encodings import BYTES_PER_SAMPLE
 from service.audio.wav import Audio
 from service.client.dial import ClientError
-from service.client.request import converted
+from service.client.request import RequestError, converted
 from service.client.steps import Steps
 from service.client.stream import Report, Stream
 from service.codec import choose
@@ -79,6 +79,9 @@ class Probe:
         self._stream = Stream(
             noise, url, reply=reply, token=token, frame_ms=FRAME_MS, steps=self._steps
         )
+        request = self._stream.request
+        if request.reply_rate != request.audio.sample_rate:
+            raise RequestError("a probe cannot judge resampled audio: leave reply_rate out")
         self._timeout = timeout
 
     async def run(self) -> Result:

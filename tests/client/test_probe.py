@@ -181,7 +181,7 @@ async def test_the_timeout_holds_where_no_name_server_answers(
 @pytest.mark.parametrize(
     ("url", "options"),
     [("http://service.test/", {}), (URL, {"token": "a b"}), (f"{URL}?reply=opus", {}),
-     (f"{URL}?reply=alaw", {"reply": "ulaw"})],
+     (f"{URL}?reply=alaw", {"reply": "ulaw"}), (f"{URL}?reply_rate=16000", {})],
 )  # fmt: skip
 def test_what_no_call_can_be_made_of_is_told_at_once(url: str, options: dict[str, str]) -> None:
     with pytest.raises(ClientError):
