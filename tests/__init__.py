@@ -22,7 +22,8 @@ The rules:
 - A test owns its time: time is an argument, or Trio's clock jumps. Where a real socket must run
   into a real deadline, the deadline is a setting of a few tenths of a second, and only the order
   of events is checked. Every wait for an event has a limit, which only a failure reaches.
-- No test sleeps to wait. Only `peers/processes.until` does, for programs that cannot notify us.
+- No test sleeps to wait, and none spins. Only `peers/processes.until` and
+  `peers/reach.metric_becomes` look again and again: a program and a page cannot notify us.
 - No test measures speed: the benchmarks do.
 - One side owns the close: a test says which side ends a connection, and checks that the other
   side sees it.

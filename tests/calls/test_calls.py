@@ -29,8 +29,8 @@ async def ends_as(outcome: str, house: object) -> None:
         assert await house.metric("rt_audio_sessions_active") == 0
     else:
         with trio.fail_after(5):
-            while house.roster.active or not house.outcomes:  # type: ignore[attr-defined]
-                await trio.lowlevel.checkpoint()
+            await house.call_ended.wait()  # type: ignore[attr-defined]
+        assert house.roster.active == 0  # type: ignore[attr-defined]
         assert house.outcomes == {outcome: 1}  # type: ignore[attr-defined]
 
 

@@ -64,8 +64,7 @@ async def test_a_reset_ends_its_own_call_as_aborted(kind: str) -> None:
         await caller.ask(b"hi")
         await caller.reset()
         with trio.fail_after(5):
-            while house.roster.active:
-                await trio.lowlevel.checkpoint()
+            await house.call_ended.wait()
         assert house.outcomes == {"aborted": 1}
 
 
@@ -131,8 +130,7 @@ async def test_a_close_that_the_peer_never_answers_is_given_up() -> None:
         await caller.ask(b"hi")
         await house.roster.dismiss()
         with trio.fail_after(5):
-            while house.roster.active:
-                await trio.lowlevel.checkpoint()
+            await house.call_ended.wait()
         assert (await caller.stream.receive_some())[:4] == b"\x88\x2d\x03\xe9"
 
 

@@ -35,12 +35,13 @@ KINDS = ("memory", "asgi", "stream", "pump", "server", "tls")
 @asynccontextmanager
 async def calling(kind: str, query: str = "", **settings: Any) -> AsyncIterator[tuple[Caller, Any]]:
     """Have a call over this kind of link; its service runs until the block ends."""
+    if kind in ("server", "tls"):
+        async with serving(tls=kind == "tls", **settings) as service:
+            yield await service.call(query), service
+        return
     house = House(**settings)
     async with trio.open_nursery() as nursery:
-        if kind in ("server", "tls"):
-            async with serving(tls=kind == "tls", **settings) as service:
-                yield await service.call(query), service
-        elif kind == "asgi":
+        if kind == "asgi":
             caller = AsgiCaller()
             nursery.start_soon(run_asgi, house, caller, query)
             accepted = await caller.connect()
@@ -54,8 +55,7 @@ async def calling(kind: str, query: str = "", **settings: Any) -> AsyncIterator[
             await other_end.vanish()
         # Whoever is still on the line has just been left, and need not be told.
         with trio.move_on_after(1):
-            while house.roster.active:
-                await trio.lowlevel.checkpoint()
+            await house.call_ended.wait()
         nursery.cancel_scope.cancel()
 
 

@@ -3,6 +3,8 @@
 from typing import Any
 from urllib.parse import parse_qsl
 
+import trio
+
 from service import codec
 from service.calls.call import Call
 from service.calls.caller import Caller
@@ -40,6 +42,7 @@ class House:
         shared = (self.settings, self.roster, self.tally, access, self.metrics)
         self.app = create_app(*shared)
         self.admin_app = create_admin_app(*shared)
+        self.call_ended = trio.Event()
 
     @property
     def outcomes(self) -> dict[str, int]:
@@ -65,6 +68,7 @@ async def run_call(house: House, link: Link, query: str = "") -> None:
         call = Call(terms, Caller("test"), house.tally, limits)
         house.roster.enlist(place, call)
         await call.run(link, place)
+    house.call_ended.set()
 
 
 async def run_asgi(
@@ -84,3 +88,4 @@ async def run_asgi(
     }  # fmt: skip
     async with caller.app_send, caller.app_receive:
         await house.app(scope, caller.app_receive.receive, caller.app_send.send)  # type: ignore[arg-type]
+    house.call_ended.set()

@@ -9,6 +9,9 @@ import trio
 from tests.peers.callers import StreamCaller
 from tests.peers.series import series_of
 
+#: Between two looks at what can only be asked again and again.
+POLL_SECONDS = 0.01
+
 
 class Service:
     """A running service, in this process or elsewhere; `context` is for a service with TLS."""
@@ -82,8 +85,8 @@ class Service:
     async def metric_becomes(self, series: str, value: float) -> None:
         """Return once the series has this value."""
         with trio.fail_after(10):
-            while await self.metric(series) != value:
-                await trio.lowlevel.checkpoint()
+            while await self.metric(series) != value:  # noqa: ASYNC110, a page cannot notify us
+                await trio.sleep(POLL_SECONDS)
 
 
 def upgrade_request(target: str, extra: str = "") -> bytes:
