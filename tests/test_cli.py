@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 from click.testing import CliRunner, Result
-from trio_websocket import WebSocketConnection
+from trio_websocket import ConnectionClosed, WebSocketConnection
 
 import service.server
 from service import __version__, cli, codec, logs
@@ -352,20 +352,24 @@ def test_a_reply_that_no_wav_file_holds_is_a_usage_error() -> None:
     assert run("stream", str(SPEECH), "--reply", "mp3").exit_code == 2
 
 
-def test_ctrl_c_ends_a_stream_with_130_its_report_and_its_audio(tmp_path: Path) -> None:
-    back = tmp_path / "back.wav"
-    with serving(RT_AUDIO_LOG_LEVEL="debug") as served:
-        arguments = ("stream", str(SPEECH), "--url", served.url, "--out", str(back))
-        with spawn(*RT_AUDIO, *arguments) as process:
-            for _ in range(3):  # so that at least two replies have come
-                served.logged("frame")
-            process.send_signal(signal.SIGINT)
-            output, errors = process.communicate(timeout=10)
-        assert (process.returncode, errors) == (130, "")
-        assert served.logged("session_ended")["outcome"] == "completed"
-    received = re.search(r"(\d+) received", output)
-    assert received is not None
-    assert wav.read(back).data == wav.read(SPEECH).data[: 320 * int(received[1])]
+def test_ctrl_c_ends_a_stream_with_130_its_report_and_its_audio(use: Use, tmp_path: Path) -> None:
+    back, closed = tmp_path / "back.wav", []
+
+    async def interrupt_the_third(ws: WebSocketConnection) -> None:
+        for _ in range(2):
+            await ws.send_message(await ws.get_message())
+        await ws.get_message()
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(ConnectionClosed, match="code=1000"):
+            await ws.get_message()
+        closed.append(True)
+
+    use(talking(interrupt_the_third))
+    result = run("stream", str(SPEECH), "--out", str(back))
+    assert (result.exit_code, result.stderr) == (130, "")
+    assert closed
+    assert rows(result.stdout)["frames"] == "3 sent, 2 received"
+    assert wav.read(back).data == wav.read(SPEECH).data[: 2 * 320]
 
 
 def test_a_token_may_come_from_the_environment_where_nobody_sees_it(
@@ -461,7 +465,20 @@ SIGNALS = (
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+def logs_set_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+    """Have this process's signals and logs as they were; return what the logs were to be."""
+    given: list[object] = []
+    monkeypatch.setattr(logs, "set_up", lambda *arguments: given.append(arguments))
+    for name in os.environ:
+        if name.startswith("RT_AUDIO_"):
+            monkeypatch.delenv(name)
+    before = signal.getsignal(signal.SIGTERM)
+    yield given
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch, logs_set_up: list[object]) -> list[object]:
     """Stand in for the server: a list of what it was given, and at its end what it does."""
     given: list[object] = []
 
@@ -486,7 +503,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
 
 
 def test_options_come_before_the_environment(
-    served: list[object], monkeypatch: pytest.MonkeyPatch
+    served: list[object], logs_set_up: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RT_AUDIO_PORT", "1")
     monkeypatch.setenv("RT_AUDIO_HOST", "example.com")
@@ -494,8 +511,8 @@ def test_options_come_before_the_environment(
     served.append(True)
     result = run("serve", "--port", "2", "--log-level", "ERROR")
     assert (result.exit_code, result.output) == (0, "")
-    logging, settings = served
-    assert logging == ("error", "json")
+    [settings] = served
+    assert logs_set_up == [("error", "json")]
     assert isinstance(settings, Settings)
     assert (settings.host, settings.port) == ("example.com", 2)
 
@@ -556,18 +573,32 @@ def test_a_wrong_option_is_one_line_and_status_2(
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"{line}\n")
 
 
+def test_a_wrong_variable_is_one_line_and_status_2(
+    served: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RT_AUDIO_PORT", "eighty")
+    result = run("serve")
+    line = "Error: RT_AUDIO_PORT=eighty: must be a whole number from 0 to 65535\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", line)
+
+
+def test_a_port_that_is_taken_is_one_line_and_status_2(logs_set_up: list[object]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        result = run("serve", "--host", "127.0.0.1", "--port", str(port))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"Error: RT_AUDIO_HOST=127.0.0.1 RT_AUDIO_PORT={port}: "
+        "cannot listen there: Address already in use\n"
+    )
+
+
 # rt-audio serve, as a process
 
 
-def test_a_wrong_variable_is_one_line_and_status_2() -> None:
-    with spawn(*RT_AUDIO, "serve", RT_AUDIO_PORT="eighty") as process:
-        output = process.communicate(timeout=30)
-    assert output == ("", "Error: RT_AUDIO_PORT=eighty: must be a whole number from 0 to 65535\n")
-    assert process.returncode == 2
-
-
-@pytest.mark.parametrize("form", ["console", "json"])
-def test_a_terminal_gets_a_url_to_click_unless_its_log_is_json(form: str) -> None:
+@pytest.mark.parametrize(("form", "ending"), [("console", "SIGINT"), ("json", "SIGTERM")])
+def test_a_terminal_gets_a_url_to_click_unless_its_log_is_json(form: str, ending: str) -> None:
+    """With nobody on the line either signal ends it with 0."""
     ours, theirs = os.openpty()
     with spawn(*SERVE, 0, stderr=theirs, RT_AUDIO_LOG_FORMAT=form) as process:
         os.close(theirs)
@@ -575,7 +606,7 @@ def test_a_terminal_gets_a_url_to_click_unless_its_log_is_json(form: str) -> Non
         while b"version" not in output:
             output += os.read(ours, 4096)
         # The service takes the signal after it has said where it is.
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.Signals[ending])
         with suppress(OSError):  # at the end of a terminal
             while more := os.read(ours, 4096):
                 output += more
@@ -602,38 +633,6 @@ def test_a_terminal_that_hangs_up_drains_what_runs_in_it() -> None:
             process.kill()
 
 
-def test_a_port_that_is_taken_is_one_line_and_status_2(url: str) -> None:
-    port = url.split(":")[2].split("/")[0]
-    with spawn(*SERVE, port) as process:
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == 2
-    assert errors == (
-        f"Error: RT_AUDIO_HOST=127.0.0.1 RT_AUDIO_PORT={port}: "
-        "cannot listen there: Address already in use\n"
-    )
-
-
-def test_with_nobody_on_the_line_sigterm_ends_it_with_0() -> None:
-    with serving() as served:
-        served.process.send_signal(signal.SIGTERM)
-        assert served.logged("draining")["signal"] == "SIGTERM"
-        assert served.status() == 0
-
-
-async def test_sigterm_lets_a_stream_finish() -> None:
-    with serving() as served:
-
-        def drain(done: int, total: int) -> None:
-            if done == 5:
-                served.process.send_signal(signal.SIGTERM)
-                assert served.logged("draining")["sessions"] == 1
-
-        report = await client.Stream(SECOND, served.url, speed=5, on_reply=drain).run()
-        assert report.frames_received == 50
-        assert served.logged("session_ended")["outcome"] == "completed"
-        assert served.status() == 0
-
-
 async def test_a_second_signal_during_a_stream_forces_the_end_with_1() -> None:
     with serving() as served:
 
@@ -641,11 +640,11 @@ async def test_a_second_signal_during_a_stream_forces_the_end_with_1() -> None:
             if done == 5:
                 served.process.send_signal(signal.SIGTERM)
                 # The service must have taken the first signal; the system would merge the two.
-                served.logged("draining")
+                assert served.logged("draining")["sessions"] == 1
                 served.process.send_signal(signal.SIGTERM)
 
         with trio.fail_after(10), pytest.raises(ClosedError, match="1001") as end:
-            await client.Stream(SECOND, served.url, speed=0.1, on_reply=stop).run()
+            await client.Stream(SECOND, served.url, on_reply=stop).run()
         assert "reconnect" in end.value.reason
         assert served.logged("session_ended")["outcome"] == "drained"
         assert served.status() == 1

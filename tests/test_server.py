@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from service.audio.wav import Audio
+from service.client.stream import Stream
 from service.config import ConfigurationError, Settings
 from service.server import serve
 from tests.peers.reach import Service, upgrade_request
@@ -23,9 +25,8 @@ DEADLINE = "rt_audio_drain_deadline_timestamp_seconds"
 
 async def drains(service: Started) -> None:
     """Return once the service says that it is draining."""
-    with trio.fail_after(5):
-        while (await service.get("/ready"))[0] == 200:
-            await trio.lowlevel.checkpoint()
+    await service.metric_becomes("rt_audio_draining", 1)
+    assert (await service.get("/ready"))[0] == 503
 
 
 async def stopped(service: Started, within: float = 5) -> None:
@@ -83,6 +84,20 @@ async def test_while_draining_it_answers_refuses_newcomers_and_lets_calls_finish
         await call.leave()
         await stopped(service)
         assert service.in_full is True
+
+
+async def test_sigterm_lets_a_stream_finish(capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving() as service:
+
+        def drain(done: int, total: int) -> None:
+            if done == 5:
+                terminate()
+
+        report = await Stream(Audio(bytes(16000), 8000), service.url, on_reply=drain).run()
+        assert report.frames_received == 50
+        await stopped(service)
+        assert service.in_full is True
+    assert '"outcome": "completed"' in capsys.readouterr().out
 
 
 async def test_during_the_notice_it_is_unready_and_still_accepts() -> None:

@@ -22,6 +22,7 @@ def talking(conversation: Conversation) -> Service:
             ws = await request.accept()
             with suppress(ConnectionClosed):
                 await conversation(ws)
+        await stream.aclose()
 
     return service
 
