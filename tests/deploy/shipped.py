@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,8 +51,9 @@ def readme() -> str:
     return (ROOT / "README.md").read_text()
 
 
+@cache
 def read(path: Path) -> Any:
-    """Return the content of a YAML file."""
+    """Return the content of a YAML file, which no test may change."""
     return yaml.safe_load(path.read_text())
 
 

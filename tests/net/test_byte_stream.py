@@ -19,11 +19,11 @@ from tests.peers.certificates import certificate, certificate_authority
 @cache
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Return a server's context and that of a client which trusts it."""
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate().configure_cert(server)
     # A client that closes with a ticket unread resets the connection, and what it sent is lost.
     server.num_tickets = 0
-    client = ssl.create_default_context()
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     certificate_authority().configure_trust(client)
     return server, client
 

@@ -36,7 +36,8 @@ async def start(
             pem = files.enter_context(certificate().private_key_and_cert_chain_pem.tempfile())
             settings |= {"tls_cert_file": pem, "tls_key_file": pem}
         if settings.get("tls_cert_file") is not None:
-            context = ssl.create_default_context()
+            # A context by default would read all of the system's authorities first.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             certificate_authority().configure_trust(context)
         service = Started(context, running := trio.CancelScope())
 
