@@ -15,7 +15,7 @@ import platform
 import random
 import sys
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -23,7 +23,6 @@ from time import perf_counter
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from service.codec import LAWS, Codec, available, tier
@@ -37,10 +36,33 @@ SIZES = {
     "1 s": 8000,
     "60 s": 480_000,
 }
-OPERATIONS = ("encode", "decode", "round trip")
 BASELINE = "audioop"
 FEWEST_ROUNDS = 3
 WIDTH = 115
+
+
+def encode(codec: Codec, frames: list[bytes], codes: list[bytes]) -> None:
+    """Encode every frame."""
+    convert = codec.encode
+    for frame in frames:
+        convert(frame)
+
+
+def decode(codec: Codec, frames: list[bytes], codes: list[bytes]) -> None:
+    """Decode every frame's codes."""
+    convert = codec.decode
+    for code in codes:
+        convert(code)
+
+
+def round_trip(codec: Codec, frames: list[bytes], codes: list[bytes]) -> None:
+    """Encode every frame and decode it again."""
+    there, back = codec.encode, codec.decode
+    for frame in frames:
+        back(there(frame))
+
+
+OPERATIONS = {"encode": encode, "decode": decode, "round trip": round_trip}
 
 
 class Case:
@@ -61,27 +83,22 @@ class Case:
 
     def measure(self) -> None:
         """Add one round, in which the codecs take turns at each operation."""
-        for name, codec in self.codecs.items():
-            self.rounds["encode"][name].append(timed(codec.encode, self.frames))
-        for name, codec in self.codecs.items():
-            self.rounds["decode"][name].append(timed(codec.decode, self.codes))
-        for name, codec in self.codecs.items():
-            self.rounds["round trip"][name].append(timed_round_trip(codec, self.frames))
+        for operation, run in OPERATIONS.items():
+            for name, codec in self.codecs.items():
+                began = perf_counter()
+                run(codec, self.frames, self.codes)
+                self.rounds[operation][name].append(perf_counter() - began)
 
-    def seconds(self, operation: str, codec: str) -> float:
-        """Return the median time of one frame."""
-        return median(self.rounds[operation][codec]) / len(self.frames)
-
-    def rate(self, operation: str, codec: str) -> float:
-        """Return the samples a second."""
-        return self.samples / self.seconds(operation, codec)
-
-    def ratio(self, operation: str, codec: str) -> float | None:
-        """Return the median of the rounds' times in audioop's, or None without audioop."""
+    def cells(self, operation: str, codec: str) -> tuple[str, str, str]:
+        """Return one frame's time, the samples a second, and the median of the rounds' ratios."""
         rounds = self.rounds[operation]
+        seconds = median(rounds[codec]) / len(self.frames)
+        time = f"{seconds * 1e3:,.2f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:,.2f} us"
+        rate = f"{self.samples / seconds / 1e6:,.0f}"
         if BASELINE not in rounds:
-            return None
-        return median(a / b for a, b in zip(rounds[codec], rounds[BASELINE], strict=True))
+            return time, rate, ""
+        ratio = median(a / b for a, b in zip(rounds[codec], rounds[BASELINE], strict=True))
+        return time, rate, f"{ratio:.2f}"
 
 
 def signals() -> dict[str, bytes]:
@@ -97,42 +114,14 @@ def cut(pcm: bytes, size: int) -> list[bytes]:
     return [pcm[start : start + size] for start in range(0, len(pcm) - size + 1, size)]
 
 
-def timed(convert: Callable[[bytes], bytes], frames: list[bytes]) -> float:
-    """Return the seconds that all frames take."""
-    start = perf_counter()
-    for frame in frames:
-        convert(frame)
-    return perf_counter() - start
-
-
-def timed_round_trip(codec: Codec, frames: list[bytes]) -> float:
-    """Return the seconds that all frames take to G.711 and back."""
-    encode, decode = codec.encode, codec.decode
-    start = perf_counter()
-    for frame in frames:
-        decode(encode(frame))
-    return perf_counter() - start
-
-
 def measure(cases: list[Case], seconds: float) -> int:
     """Measure all cases, round after round, for that long; return the number of rounds."""
-    rounds, start = 0, perf_counter()
-    columns = TextColumn("{task.description:29}"), BarColumn(), TextColumn("{task.percentage:.0f}%")
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=seconds)
-        while rounds < FEWEST_ROUNDS or perf_counter() < start + seconds:
-            for case in cases:
-                done = min(perf_counter() - start, seconds)
-                description = f"{case.law} on {case.signal}, {case.size}"
-                progress.update(task, completed=done, description=description)
-                case.measure()
-            rounds += 1
+    rounds, began = 0, perf_counter()
+    while rounds < FEWEST_ROUNDS or perf_counter() < began + seconds:
+        for case in cases:
+            case.measure()
+        rounds += 1
     return rounds
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in microseconds, or in milliseconds from one on."""
-    return f"{seconds * 1e3:,.2f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:,.2f} us"
 
 
 def tables(cases: list[Case]) -> Iterator[Table]:
@@ -150,13 +139,8 @@ def tables(cases: list[Case]) -> Iterator[Table]:
 
 def add_rows(table: Table, case: Case) -> None:
     """Add a case to its table, a row for each codec."""
-    for number, codec in enumerate(case.rounds["encode"]):
-        cells = []
-        for operation in OPERATIONS:
-            ratio = case.ratio(operation, codec)
-            cells.append(duration(case.seconds(operation, codec)))
-            cells.append(f"{case.rate(operation, codec) / 1e6:,.0f}")
-            cells.append("" if ratio is None else f"{ratio:.2f}")
+    for number, codec in enumerate(case.codecs):
+        cells = [cell for operation in OPERATIONS for cell in case.cells(operation, codec)]
         table.add_row("" if number else case.size, codec, *cells)
     table.add_section()
 

@@ -3,7 +3,7 @@
  *   load echo    closed loop: each connection has one frame in flight
  *   load streams open loop: each stream sends on schedule; round trips count from the scheduled time
  *   load storm   all clients connect at once
- *   load hold    opens as many sessions as each line on standard input says, then holds them
+ *   load hold    opens sessions, echoes a few frames on each, reports, and holds them until it is killed
  *   load soak    streams that come and go for a long time
  *   load serve   the ceiling: a minimal echo server (load/serve.h)
  *
@@ -11,40 +11,33 @@
  * --check 1 the bytes that were sent. Prints one JSON object; `main` lists the options.
  */
 #define _GNU_SOURCE
+#include <signal.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include "load/conn.h"
 #include "load/meter.h"
 #include "load/serve.h"
 
 enum mode { ECHO, STREAMS, STORM, HOLD, SOAK };
-enum { AT_ONCE = 100, STDIN_READY = 1 };
+enum { AT_ONCE = 100, HOLD_FRAMES = 5 };
 
 #define PATIENCE (10ull * SECOND) /* on a busy machine a late reply must not pass for a lost one */
 
 static enum mode mode;
 static struct conn *conns;
-static int n_conns = 50, frames_each = 5, echoing;
-static double seconds = 1, warmup = 0.3, patience = 1, life_min = 2, life_max = 20;
+static int n_conns = 50, echoing;
+static double seconds = 1, warmup = 0.3, patience = 1;
 static uint64_t interval = 20000000, start, counted_from, counted_to, echoes;
 static struct histogram trips, late; /* late: how far behind its schedule the generator itself sent */
 
-/* One round of the event loop: waits until `until` at most; returns STDIN_READY if a line came. */
-static int turn(uint64_t until)
+/* One round of the event loop: waits until `until` at most. */
+static void turn(uint64_t until)
 {
     struct epoll_event events[256];
     uint64_t t = now(), wait = until > t ? until - t : 0;
     struct timespec limit = {(time_t)(wait / SECOND), (long)(wait % SECOND)};
-    int stdin_ready = 0, n = (int)syscall(SYS_epoll_pwait2, epoll_fd, events, 256, &limit, NULL, 0);
-    if (n < 0 && errno == ENOSYS) /* before Linux 5.11: whole milliseconds, never late */
-        n = epoll_wait(epoll_fd, events, 256, (int)(wait / 1000000));
-    for (int i = 0; i < n; i++) {
-        if (events[i].data.ptr)
-            ready(events[i].data.ptr, events[i].events);
-        else
-            stdin_ready = STDIN_READY;
-    }
-    return stdin_ready;
+    int n = epoll_pwait2(epoll_fd, events, 256, &limit, NULL);
+    for (int i = 0; i < n; i++)
+        ready(events[i].data.ptr, events[i].events);
 }
 
 /* Frame k of stream i is due at start + (k * streams + i) * step: phases spread over one interval. */
@@ -55,9 +48,8 @@ static uint64_t scheduled(const struct conn *c, uint32_t frame)
 
 static void on_open(struct conn *c)
 {
-    double part = (double)rand() / RAND_MAX;
-    if (mode == SOAK)
-        c->deadline = now() + (uint64_t)((life_min + part * (life_max - life_min)) * SECOND);
+    if (mode == SOAK) /* a life of 2 to 20 seconds */
+        c->deadline = now() + 2ull * SECOND + (uint64_t)(18.0 * rand() / RAND_MAX * SECOND);
     else if (mode == HOLD)
         c->due = 1, flush(c);
 }
@@ -71,7 +63,7 @@ static void on_reply(struct conn *c)
             record(&trips, now() - due, 1);
     }
     echoes++;
-    if (echoing || (mode == HOLD && c->replies < (uint32_t)frames_each))
+    if (echoing || (mode == HOLD && c->replies < HOLD_FRAMES))
         c->due++, flush(c);
 }
 
@@ -227,23 +219,9 @@ static void run_storm(void)
 
 static void run_hold(void)
 {
-    char line[64];
-    int opened = 0;
-    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, 0, &(struct epoll_event){EPOLLIN, {.ptr = NULL}});
-    for (;;) {
-        while (turn(now() + SECOND) != STDIN_READY)
-            ;
-        ssize_t n = read(0, line, sizeof line - 1);
-        if (n <= 0)
-            return;
-        line[n] = 0;
-        int target = atoi(line) < n_conns ? atoi(line) : n_conns; /* there are no more */
-        open_all(opened, target, AT_ONCE, 30ull * SECOND);
-        opened = target;
-        await_replies(10ull * SECOND);
-        printf("{\"open\":%d,\"unanswered\":%lu}\n", live, outstanding());
-        fflush(stdout);
-    }
+    open_all(0, n_conns, AT_ONCE, 30ull * SECOND);
+    await_replies(10ull * SECOND);
+    count.lost = outstanding();
 }
 
 /* Speech-like little-endian 16-bit samples: voiced tones under a slow envelope, and some noise. */
@@ -259,28 +237,15 @@ static void fill_pool(void)
 
 static int use_option(const char *name, const char *value)
 {
-    struct { const char *name; int *to; } whole[] = {
-        {"--port", &opt.port}, {"--conns", &n_conns}, {"--check", &opt.check}, {"--tls", &opt.tls},
-        {"--frames", &frames_each}, {"--server-pid", &window.server}};
-    struct { const char *name; double *to; } real[] = {
-        {"--seconds", &seconds}, {"--warmup", &warmup}, {"--patience", &patience},
-        {"--life-min", &life_min}, {"--life-max", &life_max}};
-    char *end;
-    double number = strtod(value, &end); /* "True" must not pass for 0 */
-    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
-        if (!strcmp(name, whole[i].name))
-            return *whole[i].to = (int)number, end > value && !*end;
-    for (size_t i = 0; i < sizeof real / sizeof *real; i++)
-        if (!strcmp(name, real[i].name))
-            return *real[i].to = number, end > value && !*end;
-    if (!strcmp(name, "--bytes"))
-        return opt.bytes = opt.reply = (size_t)number, opt.bytes > 0 && opt.bytes <= FRAME_MAX;
-    if (!strcmp(name, "--reply"))
-        return opt.reply = (size_t)number, opt.reply > 0;
-    if (!strcmp(name, "--path"))
-        return snprintf(opt.request, sizeof opt.request,
-                        "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                        "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n", value, opt.port) > 0;
+    static const struct { const char *name, *form; void *to; } options[] = {
+        {"--port", "%d%c", &opt.port}, {"--tls", "%d%c", &opt.tls}, {"--check", "%d%c", &opt.check},
+        {"--bytes", "%zu%c", &opt.bytes}, {"--reply", "%zu%c", &opt.reply}, {"--path", "%255s%c", &opt.path},
+        {"--conns", "%d%c", &n_conns}, {"--server-pid", "%d%c", &window.server},
+        {"--seconds", "%lf%c", &seconds}, {"--warmup", "%lf%c", &warmup}, {"--patience", "%lf%c", &patience}};
+    char rest; /* with one character too many it is no number: "True" must not pass for 0 */
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (!strcmp(name, options[i].name))
+            return sscanf(value, options[i].form, options[i].to, &rest) == 1;
     return 0;
 }
 
@@ -292,34 +257,33 @@ int main(int argc, char **argv)
         return serve(atoi(argv[2]));
     while (argc > 1 && mode <= SOAK && strcmp(argv[1], names[mode]))
         mode++;
-    opt.bytes = opt.reply = 320;
     for (int i = 2; i + 1 < argc; i += 2)
         if (!use_option(argv[i], argv[i + 1]))
             return fprintf(stderr, "load: %s %s is no option\n", argv[i], argv[i + 1]), 2;
-    if (argc < 4 || argc % 2 || mode > SOAK || !opt.port || !opt.request[0])
+    if (argc % 2 || mode > SOAK || !opt.port || !opt.path[0] || !opt.bytes || opt.bytes > FRAME_MAX)
         return fprintf(stderr, "usage: load echo|streams|storm|hold|soak --port N --path /P [--conns N] ...\n"), 2;
-#ifdef WITH_TLS
+    snprintf(opt.request, sizeof opt.request,
+             "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+             "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n", opt.path, opt.port);
     tls = SSL_CTX_new(TLS_client_method()); /* not verified: the certificate is the benchmark's own */
     SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-#else
-    if (opt.tls)
-        return fprintf(stderr, "load: built without TLS\n"), 2;
-#endif
     prctl(PR_SET_TIMERSLACK, 1000);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     srand(20);
     fill_pool();
     epoll_fd = epoll_create1(0);
     conns = calloc((size_t)n_conns, sizeof *conns);
     for (int i = 0; i < n_conns; i++)
         conns[i].slot = i;
-    if (mode != HOLD)
-        printf("{");
+    printf("{");
     run[mode]();
-    close_all();
-    if (mode == HOLD)
-        return 0;
+    if (mode != HOLD)
+        close_all();
     printf("\"opened\":%lu,\"refused\":%lu,\"closed\":%lu,\"errors\":%lu,\"bad\":%lu,\"mismatched\":%lu,"
-           "\"lost\":%lu,\"texts\":%lu,\"pings\":%lu,\"generator_core\":%.3f,\"server_core\":%.3f}\n",
+           "\"lost\":%lu,\"generator_core\":%.3f,\"server_core\":%.3f}\n",
            count.opened, count.refused, count.closed, count.errors, count.bad, count.mismatched, count.lost,
-           count.texts, count.pings, window.own_used, window.server_used);
+           window.own_used, window.server_used);
+    fflush(stdout);
+    while (mode == HOLD)
+        turn(now() + SECOND);
 }

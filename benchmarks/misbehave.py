@@ -17,13 +17,12 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import trio
 from harness import abuse
-from harness.generator import FAULTS, Cores, Generator, GeneratorError, Names, Report
-from harness.scrape import metrics
-from harness.servers import OURS, ROOT, Kind, Pool, Server, ServerError
+from harness.generator import FAULTS, BenchmarkError, Cores, Generator, report_of
+from harness.options import checkout, names
+from harness.servers import OURS, ROOT, Kind, Pool, Server
 
 #: The good streams: so many, a frame of 320 bytes each 20 ms.
 STREAMS = 50
@@ -47,6 +46,17 @@ GROWTH_MIB = 8.0
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
+def row(*cells: object) -> None:
+    """Print one row of a Markdown table at once, for the next may take a while."""
+    print("|", " | ".join(map(str, cells)), "|", flush=True)
+
+
+def verdict(kept: bool, promise: str) -> bool:
+    """Print whether a promise is kept, and return it."""
+    print("ok  " if kept else "FAIL", promise)
+    return kept
+
+
 @dataclass
 class Probes:
     """Times of the probes' answers, in ms from the moment when each probe was due."""
@@ -55,6 +65,10 @@ class Probes:
     health: list[float] = field(default_factory=list)
     calls: list[float] = field(default_factory=list)
     late: float = 0.0  # the most that a probe itself began too late
+
+    def worst(self, times: list[float]) -> float | None:
+        """Return the longest of these times; None if an answer is missing."""
+        return max(times) if len(times) == self.asked else None
 
 
 async def receive(stream: trio.SocketStream, size: int, ending: bytes = b"") -> bytes:
@@ -68,33 +82,34 @@ async def receive(stream: trio.SocketStream, size: int, ending: bytes = b"") -> 
     return data
 
 
-async def health(port: int) -> bool:
-    """Ask for /health on a new connection; return whether it says 200."""
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        await stream.send_all(HEALTH)
-        return (await receive(stream, 65536)).startswith(b"HTTP/1.1 200 ")
+async def health(stream: trio.SocketStream) -> bool:
+    """Ask for /health; return whether it says 200."""
+    await stream.send_all(HEALTH)
+    return (await receive(stream, 65536)).startswith(b"HTTP/1.1 200 ")
 
 
-async def new_call(port: int) -> bool:
+async def new_call(stream: trio.SocketStream) -> bool:
     """Call, send one frame and leave; return whether its reply came."""
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        await stream.send_all(abuse.upgrade())
-        head = await receive(stream, 65536, b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 101 "):
-            return False
-        await stream.send_all(abuse.AUDIO)
-        reply = len(abuse.AUDIO) - 4  # which has no mask
-        return len(await receive(stream, reply)) == reply
+    await stream.send_all(abuse.upgrade())
+    head = await receive(stream, 65536, b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 101 "):
+        return False
+    await stream.send_all(abuse.AUDIO)
+    reply = len(abuse.AUDIO) - 4  # which has no mask
+    return len(await receive(stream, reply)) == reply
 
 
 async def probe(port: int, seconds: float) -> Probes:
     """Ask for /health and make new calls at fixed times; a late answer delays no later probe."""
     probes = Probes()
 
-    async def once(due: float, what: Callable[[int], Awaitable[bool]], times: list[float]) -> None:
+    async def once(
+        due: float, what: Callable[[trio.SocketStream], Awaitable[bool]], times: list[float]
+    ) -> None:
         with trio.move_on_after(PATIENCE), suppress(OSError, trio.BrokenResourceError):
-            if await what(port):
-                times.append((trio.current_time() - due) * 1000)
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                if await what(stream):
+                    times.append((trio.current_time() - due) * 1000)
 
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
@@ -107,54 +122,51 @@ async def probe(port: int, seconds: float) -> Probes:
     return probes
 
 
-@dataclass(frozen=True)
-class Suffering:
-    """Figures of the good streams, of /health and of new calls, beside the bad callers."""
-
-    good: Report
-    probes: Probes
-    flood: float  # bytes a second that the callers sent
-
-    def broken(self) -> list[str]:
-        """Return the promises that were not kept."""
-        asked, health, calls = self.probes.asked, self.probes.health, self.probes.calls
-        promises = {
-            f"p99 under {P99_MS:g} ms": self.good["p99_us"] < P99_MS * 1000,
-            "no frame lost": not self.good["faults"],
-            f"/health within {HEALTH_MS:g} ms": len(health) == asked and max(health) <= HEALTH_MS,
-            "all new calls in": len(calls) == asked,
-        }
-        return [promise for promise, kept in promises.items() if not kept]
-
-
-def suffer(
-    server: Server, generator: Generator, name: str, callers: int, seconds: float
-) -> Suffering:
-    """Measure the good streams beside so many callers of one kind."""
-    with abuse.beside(generator.core, server.port, {name: callers}) as crowd:
-        streams = generator.start(
+def suffer(pool: Pool, server: Server, name: str, callers: int, seconds: float) -> bool:
+    """Measure the good streams beside so many callers of one kind; print the row."""
+    options = {"conns": STREAMS, "seconds": seconds, "check": 1, "server_pid": server.pid}
+    with (
+        abuse.beside(pool.cores.generator, server.port, {name: callers}) as crowd,
+        pool.generator.start(
             "streams",
             server.port,
             server.kind.path,
-            conns=STREAMS,
-            seconds=seconds,
             warmup=2 * LEAD_SECONDS,
             patience=PATIENCE,
-            check=1,
-            server_pid=server.pid,
-        )
-        try:
-            time.sleep(LEAD_SECONDS)
-            began = time.monotonic()
-            crowd.begin()
-            time.sleep(LEAD_SECONDS)
-            probes = trio.run(probe, server.port, seconds)
-            text, _ = streams.communicate(timeout=60)
-            lasted = time.monotonic() - began
-        finally:
-            streams.kill()
-            streams.wait()
-    return Suffering(Generator.parse(text), probes, crowd.counts[name].sent / lasted)
+            **options,
+        ) as streams,
+    ):
+        time.sleep(LEAD_SECONDS)
+        began = time.monotonic()
+        crowd.begin()
+        time.sleep(LEAD_SECONDS)
+        probes = trio.run(probe, server.port, seconds)
+        good = report_of(streams)
+        lasted = time.monotonic() - began
+    health, call = probes.worst(probes.health), probes.worst(probes.calls)
+    promises = {
+        f"p99 under {P99_MS:g} ms": good["p99_us"] < P99_MS * 1000,
+        "no frame lost": not good["faults"],
+        f"/health within {HEALTH_MS:g} ms": health is not None and health <= HEALTH_MS,
+        "all new calls in": call is not None,
+    }
+    broken = [promise for promise, kept in promises.items() if not kept]
+    row(
+        name,
+        callers,
+        f"{good['p50_us'] / 1000:.2f}",
+        f"{good['p99_us'] / 1000:.2f}",
+        f"{good['max_us'] / 1000:.1f}",
+        f"{good['faults']:.0f}",
+        "none" if health is None else f"{health:.1f}",
+        f"{len(probes.calls)} of {probes.asked}",
+        "none" if call is None else f"{call:.1f}",
+        f"{good['server_core']:.0%}",
+        f"{crowd.counts[name].sent / lasted / abuse.MIB:.1f}",
+        f"{good['late_p99_us'] / 1000:.2f} / {max(good['late_max_us'] / 1000, probes.late):.1f}",
+        ", ".join(broken),
+    )
+    return not broken
 
 
 def flood(
@@ -168,32 +180,14 @@ def flood(
         "| service's core | flood, MiB/s | sent late by, p99 / max | broken |\n"
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"
     )
-    kept = True
+    kept = []
     for name in floods:
         for number in numbers:
             with pool.use(kind) as server:
-                seen = suffer(server, pool.generator, name, number, seconds)
-            good, probes, broken = seen.good, seen.probes, seen.broken()
-            late = max(good["late_max_us"] / 1000, probes.late)
-            print(
-                f"| {name} | {number} | {good['p50_us'] / 1000:.2f} | {good['p99_us'] / 1000:.2f} "
-                f"| {good['max_us'] / 1000:.1f} | {good['faults']:.0f} "
-                f"| {worst(probes.health, probes.asked)} "
-                f"| {len(probes.calls)} of {probes.asked} | {worst(probes.calls, probes.asked)} "
-                f"| {good['server_core']:.0%} | {seen.flood / abuse.MIB:.1f} "
-                f"| {good['late_p99_us'] / 1000:.2f} / {late:.1f} "
-                f"| {', '.join(broken)} |",
-                flush=True,
-            )
-            kept &= not broken
+                kept.append(suffer(pool, server, name, number, seconds))
     promises = f"p99 under {P99_MS:g} ms, none lost, /health within {HEALTH_MS:g} ms, all calls in"
-    print(f"\n{'ok  ' if kept else 'FAIL'} beside every flood: {promises}")
-    return kept
-
-
-def worst(times: list[float], asked: int) -> str:
-    """Return the longest time; "none" if an answer is missing."""
-    return f"{max(times):.1f}" if len(times) == asked else "none"
+    print()
+    return verdict(all(kept), f"beside every flood: {promises}")
 
 
 def memory(pool: Pool, kind: Kind, quick: bool) -> bool:
@@ -203,21 +197,27 @@ def memory(pool: Pool, kind: Kind, quick: bool) -> bool:
         "| what the caller does | callers | KiB for each | at most | cut off by the service |\n"
         "|---|--:|--:|--:|--:|"
     )
-    kept = True
+    kept = []
     for name, hoard in abuse.HOARDS.items():
         number = hoard.callers // 5 if quick else hoard.callers
         with pool.use(kind, fresh=True) as server:
-            pool.generator.run("echo", server.port, kind.path, conns=10, seconds=0.5)
-            before = server.memory_kib("Rss")
+            warm_up(pool, server)
+            before = server.rss_kib()
             with abuse.beside(pool.cores.generator, server.port, {name: number}) as crowd:
                 crowd.begin()
                 crowd.wait_until_begun()
                 grown = (peak(server) - before) / number
-        kept &= grown <= hoard.most_kib
-        cells = [f"{number:,}", f"{grown:,.1f}", f"{hoard.most_kib:,}"]
-        print("|", " | ".join([name, *cells, f"{crowd.counts[name].ended:,}"]), "|", flush=True)
-    print(f"\n{'ok  ' if kept else 'FAIL'} each caller takes as much memory as is stated, at most")
-    return kept
+        kept.append(grown <= hoard.most_kib)
+        ended = crowd.counts[name].ended
+        row(name, f"{number:,}", f"{grown:,.1f}", f"{hoard.most_kib:,}", f"{ended:,}")
+    print()
+    return verdict(all(kept), "each caller takes as much memory as is stated, at most")
+
+
+def warm_up(pool: Pool, server: Server) -> None:
+    """Make a few calls: what is loaded or cached once must not look like growth."""
+    pool.generator.run("echo", server.port, server.kind.path, conns=10, seconds=0.5)
+    server.settled(patience=3)
 
 
 def peak(server: Server) -> float:
@@ -225,7 +225,7 @@ def peak(server: Server) -> float:
     most, since = 0.0, time.monotonic()
     while time.monotonic() < since + QUIET_SECONDS:
         time.sleep(0.1)
-        if (now := server.peak_kib()) > most:
+        if (now := server.peak_rss_kib()) > most:
             most, since = now, time.monotonic()
     return most
 
@@ -241,13 +241,17 @@ class Sample:
 
     @classmethod
     def take(cls, server: Server, began: float) -> "Sample":
-        """Read the process's figures from /proc and the gauge from /metrics."""
+        """Read the process's figures, and the gauge from /metrics."""
         return cls(
             time.monotonic() - began,
-            server.memory_kib("Rss") / 1024,
-            len(list(Path(f"/proc/{server.pid}/fd").iterdir())),
-            metrics(server.port)["rt_audio_sessions_active"],
+            server.rss_kib() / 1024,
+            server.process.num_fds(),
+            server.metrics()["rt_audio_sessions_active"],
         )
+
+    def rested(self, before: "Sample") -> bool:
+        """Return whether sessions and files are back where they were, but for two files."""
+        return self.sessions == 0 and self.files <= before.files + 2
 
     def __str__(self) -> str:
         return (
@@ -264,31 +268,23 @@ def soak(pool: Pool, kind: Kind, seconds: float, streams: int, bad: int, every: 
         f"\n{streams} real-time streams that come and go, for {seconds:g} s, beside {bad} of each"
         f" kind of flood and {10 * bad} of each of: {', '.join(abuse.RUDE)}\n"
     )
+    options = {"conns": streams, "seconds": seconds, "check": 1, "warmup": LEAD_SECONDS}
     samples: list[Sample] = []
     with pool.use(kind, fresh=True) as server:
-        # One small run first: what is loaded or cached once must not look like growth.
-        pool.generator.run("echo", server.port, kind.path, conns=10, seconds=0.5)
-        server.settled(patience=3)
+        warm_up(pool, server)
         began = time.monotonic()
         before = Sample.take(server, began)
-        options = {"conns": streams, "seconds": seconds, "check": 1, "warmup": LEAD_SECONDS}
-        load = pool.generator.start("soak", server.port, kind.path, **options)
-        try:
-            with abuse.beside(pool.cores.generator, server.port, callers) as crowd:
-                crowd.begin()
-                while load.poll() is None:
-                    with suppress(subprocess.TimeoutExpired):
-                        load.wait(timeout=every)
-                        break
-                    samples.append(Sample.take(server, began))
-                    print(samples[-1], flush=True)
-            good = Generator.parse(load.communicate()[0])
-        finally:
-            load.kill()
-            load.wait()
+        with (
+            pool.generator.start("soak", server.port, kind.path, **options) as load,
+            abuse.beside(pool.cores.generator, server.port, callers) as crowd,
+        ):
+            crowd.begin()
+            while not ended_within(load, every):
+                samples.append(Sample.take(server, began))
+                print(samples[-1], flush=True)
+            good = report_of(load)
         after = wait_for_rest(server, before)
     print(f"before: {before}\nafter:  {after}")
-    print(f"memory  {curve([sample.rss_mib for sample in samples])}")
     for name, count in crowd.counts.items():
         print(f"{count.calls:7,} calls, {count.sent / abuse.MIB:10,.1f} MiB: {name}")
     grown, wrong = growth(samples), [f"{good[f]:.0f} {f}" for f in FAULTS if good.get(f)]
@@ -300,17 +296,18 @@ def soak(pool: Pool, kind: Kind, seconds: float, streams: int, bad: int, every: 
         f"memory grew {grown:+.1f} MiB after the first minute, {GROWTH_MIB:g} allowed": (
             grown <= GROWTH_MIB
         ),
-        f"open files: {before.files} before, {after.files} after": rested(after, before),
+        f"open files: {before.files} before, {after.files} after": after.rested(before),
         f"sessions gauge: {after.sessions:.0f}": after.sessions == 0,
     }
-    for promise, holds in promises.items():
-        print("ok  " if holds else "FAIL", promise)
-    return all(promises.values())
+    kept = [verdict(holds, promise) for promise, holds in promises.items()]
+    return all(kept)
 
 
-def rested(now: Sample, before: Sample) -> bool:
-    """Return whether sessions and files are back where they were before, but for two files."""
-    return now.sessions == 0 and now.files <= before.files + 2
+def ended_within(process: "subprocess.Popen[str]", seconds: float) -> bool:
+    """Wait for the end of a process; return whether it came in time."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    return process.returncode is not None
 
 
 def wait_for_rest(server: Server, before: Sample) -> Sample:
@@ -318,7 +315,7 @@ def wait_for_rest(server: Server, before: Sample) -> Sample:
     began = time.monotonic()
     while True:
         after = Sample.take(server, began)
-        if rested(after, before) or after.seconds > REST_SECONDS:
+        if after.rested(before) or after.seconds > REST_SECONDS:
             return after
         time.sleep(0.5)
 
@@ -335,47 +332,37 @@ def growth(samples: list[Sample]) -> float:
     return statistics.median(counted[-width:]) - statistics.median(counted[:width])
 
 
-def curve(values: list[float]) -> str:
-    """Draw the values as a line of bars, from the least to the largest."""
-    bars = "▁▂▃▄▅▆▇█"
-    least, span = min(values), max(values) - min(values) or 1
-    return "".join(bars[round((value - least) / span * (len(bars) - 1))] for value in values)
-
-
 def main() -> int:
     """Run it and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="short runs, not for quoting")
-    parser.add_argument("--only", type=Names(["flood", "memory", "soak"]), help="by comma")
-    parser.add_argument("--floods", type=Names(list(abuse.FLOODS)), help="kinds, by comma")
+    parser.add_argument("--only", type=names("flood", "memory", "soak"), help="by comma")
+    parser.add_argument("--floods", type=names(*abuse.FLOODS), help="kinds, by comma")
     parser.add_argument("--minutes", type=float, help="of the soak; 5, or 0.5 with --quick")
     parser.add_argument("--streams", type=int, default=STREAMS, help="good ones of the soak")
     parser.add_argument("--bad", type=int, default=1, help="flooders of each kind in the soak")
-    parser.add_argument("--service", type=Path, default=ROOT, metavar="DIR", help="a checkout")
+    parser.add_argument("--service", type=checkout, default=ROOT, metavar="DIR", help="a checkout")
     arguments = parser.parse_args()
     quick = arguments.quick
-    names = arguments.only or (["flood"] if quick else ["flood", "memory", "soak"])
-    kind = dataclasses.replace(OURS, root=arguments.service.resolve())
+    parts = arguments.only or (["flood"] if quick else ["flood", "memory", "soak"])
+    kind = dataclasses.replace(OURS, root=arguments.service)
     cores = Cores.choose()
     kept = []
     try:
-        pool = Pool(Generator.build(cores.generator), cores)
-        print(f"{kind.root}; {cores.busy():.0%} of both cores was in use before")
-        os.sched_setaffinity(0, {cores.generator})
-        try:
-            if "flood" in names:
+        with Pool(Generator.build(cores.generator), cores) as pool:
+            print(f"{kind.root}; {cores.busy():.0%} of both cores was in use before")
+            os.sched_setaffinity(0, {cores.generator})
+            if "flood" in parts:
                 numbers, seconds = ((1, 20), 1.0) if quick else ((1, 3, 20), 5.0)
                 floods = arguments.floods or list(abuse.FLOODS)
                 kept.append(flood(pool, kind, floods, numbers, seconds))
-            if "memory" in names:
+            if "memory" in parts:
                 kept.append(memory(pool, kind, quick))
-            if "soak" in names:
+            if "soak" in parts:
                 seconds = 60 * (arguments.minutes or (0.5 if quick else 5))
                 every = min(10, seconds / 12)
                 kept.append(soak(pool, kind, seconds, arguments.streams, arguments.bad, every))
-        finally:
-            pool.close()
-    except (GeneratorError, ServerError) as error:
+    except BenchmarkError as error:
         print(error, file=sys.stderr)
         return 1
     return 0 if all(kept) else 1

@@ -3,10 +3,10 @@
 All of them do the same and no more: accept a WebSocket, send each binary message back. Compression,
 access logs and keep-alive pings are off, the listen queue is long, and uvloop runs every asyncio
 server. A peer imports what it needs inside its own function, so that only the one that is started
-has to be installed.
+has to be installed. With a third argument, a file of a certificate and its key, fastapi has TLS.
 """
 
-import argparse
+import sys
 from collections.abc import Callable
 
 HOST = "127.0.0.1"
@@ -35,7 +35,7 @@ def quart_trio(port: int) -> None:
     trio.run(hypercorn.trio.serve, app, config)
 
 
-def fastapi(port: int, cert: str | None = None, key: str | None = None) -> None:
+def fastapi(port: int, pem: str | None = None) -> None:
     """Run FastAPI on uvicorn with its newer, faster sans-I/O WebSocket implementation."""
     import uvicorn
     from fastapi import FastAPI, WebSocket, WebSocketDisconnect
@@ -63,15 +63,12 @@ def fastapi(port: int, cert: str | None = None, key: str | None = None) -> None:
         ws_ping_interval=None,
         access_log=False,
         log_level="error",
-        ssl_certfile=cert,
-        ssl_keyfile=key,
+        ssl_certfile=pem,
     )
 
 
 def websockets(port: int) -> None:
     """Run the websockets library's asyncio server."""
-    import asyncio
-
     import uvloop
     from websockets.asyncio.server import ServerConnection, serve
 
@@ -81,14 +78,9 @@ def websockets(port: int) -> None:
 
     async def main() -> None:
         async with serve(
-            echo,
-            HOST,
-            port,
-            backlog=BACKLOG,
-            compression=None,
-            ping_interval=None,
-        ):
-            await asyncio.Event().wait()
+            echo, HOST, port, backlog=BACKLOG, compression=None, ping_interval=None
+        ) as server:
+            await server.serve_forever()
 
     uvloop.run(main())
 
@@ -142,14 +134,7 @@ def trio_websocket(port: int) -> None:
 def picows(port: int) -> None:
     """Run picows: Cython, callbacks, no work on a frame but to send it back."""
     import uvloop
-    from picows import (
-        WSFrame,
-        WSListener,
-        WSMsgType,
-        WSTransport,
-        WSUpgradeRequest,
-        ws_create_server,
-    )
+    from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
     class Echo(WSListener):
         def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -159,17 +144,14 @@ def picows(port: int) -> None:
                 transport.send_close(frame.get_close_code())
                 transport.disconnect()
 
-    def accept(request: WSUpgradeRequest) -> WSListener:
-        return Echo()
-
     async def main() -> None:
-        server = await ws_create_server(accept, HOST, port, backlog=BACKLOG)
+        server = await ws_create_server(lambda request: Echo(), HOST, port, backlog=BACKLOG)
         await server.serve_forever()
 
     uvloop.run(main())
 
 
-PEERS: dict[str, Callable[[int], None]] = {
+PEERS: dict[str, Callable[..., None]] = {
     "quart-trio": quart_trio,
     "fastapi": fastapi,
     "websockets": websockets,
@@ -179,19 +161,6 @@ PEERS: dict[str, Callable[[int], None]] = {
 }
 
 
-def main() -> None:
-    """Start the peer that the command line names, and run it until it is killed."""
-    parser = argparse.ArgumentParser(description="One echo server to compare with.")
-    parser.add_argument("name", choices=PEERS)
-    parser.add_argument("port", type=int)
-    parser.add_argument("--cert", help="certificate file; with --key, fastapi speaks TLS")
-    parser.add_argument("--key", help="private key file")
-    arguments = parser.parse_args()
-    if arguments.cert:
-        fastapi(arguments.port, arguments.cert, arguments.key)
-    else:
-        PEERS[arguments.name](arguments.port)
-
-
 if __name__ == "__main__":
-    main()
+    name, port, *pem = sys.argv[1:]
+    PEERS[name](int(port), *pem)

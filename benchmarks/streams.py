@@ -18,68 +18,67 @@ import signal
 import sys
 import tempfile
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
-from harness import report
-from harness.generator import FAULTS, Cores, Generator, GeneratorError, Names
-from harness.measure import FULL, MEASUREMENTS, QUICK, Bench, Table
-from harness.servers import ALL, MAIN, OURS, Certificate, Kind, Pool, ServerError
+import trustme
+from harness.generator import FAULTS, BenchmarkError, Cores, Generator
+from harness.measure import FULL, MEASUREMENTS, QUICK, Bench
+from harness.options import checkout, names
+from harness.report import Table, save
+from harness.servers import ALL, MAIN, OURS, Kind, Pool, ServerError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Read the command line; names are checked here, so a typing error costs no ten minutes."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="short runs, one round, fewer peers")
-    parser.add_argument("--only", type=Names(list(MEASUREMENTS)), help="measurements, by comma")
-    parser.add_argument("--servers", type=Names([kind.name for kind in ALL]), help="by comma")
+    parser.add_argument("--only", type=names(*MEASUREMENTS), help="measurements, by comma")
+    parser.add_argument("--servers", type=names(*(kind.name for kind in ALL)), help="by comma")
     parser.add_argument(
-        "--against", type=Path, metavar="DIR", help="also run the service from another checkout"
+        "--against", type=checkout, metavar="DIR", help="also run the service from another checkout"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure")
     return parser.parse_args()
 
 
-def usable(bench: Bench, wanted: list[Kind], console: Console) -> list[Kind]:
-    """Return the servers that run here and echo one connection's frames; say why others do not."""
-    found = []
+def why_not(bench: Bench, kind: Kind) -> str | None:
+    """Return why a server cannot be measured here; None if it echoes one connection's frames."""
+    try:
+        with bench.pool.use(kind) as server:
+            run = bench.load(server, kind, "echo", conns=1, seconds=0.1, warmup=0)
+    except ServerError as error:
+        return f"skipped (pip install -e '.[bench]' has all servers): {error}"
+    wrong = ", ".join(f"{run[fault]:.0f} {fault}" for fault in FAULTS if run.get(fault))
+    return f"{kind.title}: skipped, it does not echo: {wrong}" if wrong else None
+
+
+def measure(bench: Bench, chosen: list[str], wanted: list[Kind], console: Console) -> list[Table]:
+    """Run the measurements over the servers that work here, and show each table."""
     for step, kind in enumerate(wanted):
-        problem = kind.missing()
-        if problem is None:
-            bench.progress(f"starting {kind.title}", step, len(wanted))
-            try:
-                with bench.pool.use(kind) as server:
-                    run = bench.load(server, kind, "echo", conns=1, seconds=0.1, warmup=0)
-                wrong = ", ".join(f"{run[f]:.0f} {f}" for f in FAULTS if run.get(f))
-                problem = f"{kind.title}: skipped, it does not echo: {wrong}" if wrong else None
-            except ServerError as error:
-                problem = f"skipped: {error}"
-        if problem is None:
-            found.append(kind)
-        else:
+        bench.progress(f"starting {kind.title}", step, len(wanted))
+        if problem := why_not(bench, kind):
             console.print(problem, style="yellow", markup=False, highlight=False)
-    return found
-
-
-def measure(bench: Bench, names: list[str], wanted: list[Kind], console: Console) -> list[Table]:
-    """Run the named measurements over the servers that work here, and show each table."""
+        else:
+            bench.kinds.append(kind)
     tables = []
-    bench.kinds = usable(bench, wanted, console)
-    for name in names:
+    for name in chosen:
         for table in MEASUREMENTS[name](bench):
-            report.show(console, table)
+            table.show(console)
             tables.append(table)
     return tables
 
 
-def compare(arguments: argparse.Namespace, console: Console) -> tuple[list[Table], dict[str, str]]:
-    """Set the scene, run the measurements, end every server; return the tables and the facts."""
+def compare(arguments: argparse.Namespace, console: Console) -> None:
+    """Set the scene, run the measurements, end every server."""
     cores, pace = Cores.choose(), QUICK if arguments.quick else FULL
     generator = Generator.build(cores.generator)
-    names = arguments.only or list(MEASUREMENTS)
-    chosen = arguments.servers or [kind.name for kind in (MAIN if arguments.quick else ALL)]
+    servers = arguments.servers or [kind.name for kind in (MAIN if arguments.quick else ALL)]
+    wanted = [kind for kind in ALL if kind.name in servers]
+    if arguments.against:
+        title = f"{OURS.title} of {arguments.against}"
+        wanted.append(dataclasses.replace(OURS, title=title, root=arguments.against))
     facts = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}",
         "python": platform.python_version(),
@@ -92,28 +91,23 @@ def compare(arguments: argparse.Namespace, console: Console) -> tuple[list[Table
     columns = [BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")]
     began = time.monotonic()
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.NamedTemporaryFile(suffix=".pem") as pem,
         Progress(*columns, console=console, auto_refresh=False, transient=True) as progress,
+        Pool(generator, cores, Path(pem.name)) as pool,
     ):
+        issued = trustme.CA().issue_cert("127.0.0.1")
+        issued.private_key_and_cert_chain_pem.write_to_path(pem.name)
         task = progress.add_task("")
 
         def tell(what: str, done: int, steps: int) -> None:
             progress.update(task, description=what, completed=done, total=steps, refresh=True)
 
-        tls = Certificate.make(Path(folder)) if "tls" in names and find_spec("trustme") else None
-        pool = Pool(generator, cores, tls)
-        try:
-            bench = Bench(generator, pool, [], pace, tell)
-            wanted = [kind for kind in ALL if kind.name in chosen]
-            if arguments.against:
-                title = f"{OURS.title} of {arguments.against}"
-                root = arguments.against.resolve()
-                wanted.append(dataclasses.replace(OURS, title=title, root=root))
-            tables = measure(bench, names, wanted, progress.console)
-        finally:
-            pool.close()
+        bench = Bench(pool, [], pace, tell)
+        tables = measure(bench, arguments.only or list(MEASUREMENTS), wanted, progress.console)
     facts["seconds"] = f"{time.monotonic() - began:.0f}"
-    return tables, facts
+    console.print(f"done in {facts['seconds']} s")
+    if arguments.json:
+        save(arguments.json, tables, facts)
 
 
 def main() -> int:
@@ -122,13 +116,10 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 150)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are ended then, too
     try:
-        tables, facts = compare(arguments, console)
-    except GeneratorError as error:
+        compare(arguments, console)
+    except BenchmarkError as error:
         console.print(str(error), style="red", markup=False)
         return 1
-    console.print(f"done in {facts['seconds']} s")
-    if arguments.json:
-        report.save(arguments.json, tables, facts)
     return 0
 
 

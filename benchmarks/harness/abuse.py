@@ -1,32 +1,24 @@
-"""Callers that misbehave, all in one process: `python -m harness.abuse PORT KIND=NUMBER ...`.
+"""Callers that misbehave, all in one process of their own.
 
-One epoll loop drives bare sockets. All frames are masked beforehand, so a caller costs this process
-little and the service much. A line on standard input starts the calls, and its end ends them. Then
-the process prints one JSON object: the counts of each kind.
+All frames are masked beforehand, so a caller costs this process little and the service much.
 """
 
 import contextlib
-import json
 import math
+import multiprocessing
 import os
-import select
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 
+import trio
 from websockets.frames import Frame, Opcode
-
-from harness.generator import BENCHMARKS, GeneratorError
 
 MIB = 1 << 20
 #: The most bytes of one read or write. A longer one would keep the good streams' process waiting.
 CHUNK = 65536
 #: A caller that the service has cut off comes again after this time, in seconds.
 AWAY_SECONDS = 0.1
-LOOK_SECONDS = 0.05
 #: The good streams' process shares the core, and must never wait for this one (see nice(2)).
 BEHIND = 10
 
@@ -130,182 +122,131 @@ def upgrade(query: str = "") -> bytes:
 
 @dataclass
 class Count:
-    """Counts for one kind: calls, calls that the service ended, bytes sent and received."""
+    """Counts for one kind: calls, calls that the service ended, and bytes sent."""
 
     calls: int = 0
     ended: int = 0
     sent: int = 0
-    came: int = 0
 
 
 class Caller:
     """One connection at a time; whenever the service ends it, the caller comes again."""
 
-    def __init__(self, kind: Kind, port: int, epoll: select.epoll, count: Count) -> None:
-        self.kind, self.port, self.epoll, self.count = kind, port, epoll, count
-        self.request = upgrade(kind.query)
-        self.first, self.again = memoryview(kind.first), memoryview(kind.again)
-        self.begun = False  # whether all of `first` was sent once
-        self.call()
+    def __init__(self, kind: Kind, port: int, count: Count) -> None:
+        self.kind, self.port, self.count = kind, port, count
+        self.begun = trio.Event()  # whether all of `first` was sent once
 
-    def call(self) -> None:
-        """Connect; the upgrade follows once the connection is there."""
-        self.socket = socket.socket()
-        self.socket.setblocking(False)
-        if not self.kind.reads:  # a small buffer here, so that the service keeps the replies
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK)
-        self.socket.connect_ex(("127.0.0.1", self.port))
-        self.upgraded = not self.kind.upgrades
-        self.out = memoryview(self.request if self.kind.upgrades else b"")
-        self.until = time.monotonic() + self.kind.stays
-        self.on_the_line = True
-        self.count.calls += 1
-        self.epoll.register(self.socket, select.EPOLLIN | select.EPOLLOUT)
-
-    def leave(self) -> None:
-        """Close without a word, and call again later."""
-        self.socket.close()
-        self.on_the_line = False
-        self.until = time.monotonic() + AWAY_SECONDS
-
-    def look(self, now: float) -> None:
-        """Leave or come again, if it is time."""
-        if now < self.until:
-            return
-        if self.on_the_line:
-            self.leave()
-        else:
-            self.call()
-
-    def ready(self, events: int, buffer: bytearray) -> None:
-        """Read and write what the socket allows, a chunk of each."""
-        try:
-            if events & ~select.EPOLLOUT:
-                self._read(buffer)
-            if events & select.EPOLLOUT:
-                self._write()
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.count.ended += 1
-            self.leave()
-
-    def _read(self, buffer: bytearray) -> None:
-        size = self.socket.recv_into(buffer)
-        if not size:
-            raise ConnectionError
-        self.count.came += size
-        if not self.upgraded:
-            if not buffer.startswith(b"HTTP/1.1 101 "):
-                raise ConnectionError
-            self.upgraded = True
-            self.out = self.first
-            reading = select.EPOLLIN if self.kind.reads else 0
-            self.epoll.modify(self.socket, reading | select.EPOLLOUT)
-
-    def _write(self) -> None:
-        if self.out:
-            sent = self.socket.send(self.out[:CHUNK])
-            self.count.sent += sent
-            self.out = self.out[sent:]
-        if not self.out and self.upgraded:
-            self.out, self.begun = self.again, True
-        if not self.out:  # there is no more to send, or not before the upgrade's answer
-            reading = select.EPOLLIN if self.kind.reads or not self.upgraded else 0
-            self.epoll.modify(self.socket, reading)
-
-
-def run(port: int, numbers: Mapping[str, int]) -> dict[str, Count]:
-    """Run so many callers of each kind until standard input ends; return their counts."""
-    counts = {name: Count() for name in numbers}
-    buffer = bytearray(CHUNK)
-    with select.epoll() as epoll:
-        epoll.register(0, select.EPOLLIN)
-        callers = [
-            Caller(KINDS[name], port, epoll, counts[name])
-            for name, number in numbers.items()
-            for _ in range(number)
-        ]
-        looked, told = 0.0, False
+    async def run(self) -> None:
+        """Call again and again, until cancelled."""
         while True:
-            now = time.monotonic()
-            if now >= looked + LOOK_SECONDS:
-                looked = now
-                for caller in callers:
-                    caller.look(now)
-                if not told and all(caller.begun for caller in callers):
-                    print("begun", flush=True)
-                    told = True
-                on_the_line = {c.socket.fileno(): c for c in callers if c.on_the_line}
-            for descriptor, events in epoll.poll(LOOK_SECONDS):
-                if descriptor == 0:
-                    return counts
-                on_the_line[descriptor].ready(events, buffer)
+            self.count.calls += 1
+            try:
+                with trio.move_on_after(self.kind.stays):
+                    await self._call()
+            except* OSError:
+                self.count.ended += 1
+            await trio.sleep(AWAY_SECONDS)
+
+    async def _call(self) -> None:
+        with trio.socket.socket() as socket:
+            if not self.kind.reads:  # a small buffer here, so that the service keeps the replies
+                socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, CHUNK)
+            await socket.connect(("127.0.0.1", self.port))
+            if self.kind.upgrades:
+                await socket.send(upgrade(self.kind.query))
+                if not (await socket.recv(CHUNK)).startswith(b"HTTP/1.1 101 "):
+                    raise ConnectionError
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send, socket)
+                if self.kind.reads:
+                    nursery.start_soon(self._read, socket)
+
+    async def _send(self, socket: trio.socket.SocketType) -> None:
+        await self._send_all(socket, self.kind.first)
+        self.begun.set()
+        while self.kind.again:
+            await self._send_all(socket, self.kind.again)
+
+    async def _send_all(self, socket: trio.socket.SocketType, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            sent = await socket.send(rest[:CHUNK])
+            self.count.sent += sent
+            rest = rest[sent:]
+
+    async def _read(self, socket: trio.socket.SocketType) -> None:
+        buffer = bytearray(CHUNK)
+        while await socket.recv_into(buffer):
+            pass
+        raise ConnectionError
+
+
+async def run(port: int, numbers: Mapping[str, int], pipe: Connection) -> dict[str, Count]:
+    """Run so many callers of each kind until a word comes through the pipe."""
+    counts = {name: Count() for name in numbers}
+    callers = [
+        Caller(KINDS[name], port, counts[name])
+        for name, number in numbers.items()
+        for _ in range(number)
+    ]
+    async with trio.open_nursery() as nursery:
+        for caller in callers:
+            nursery.start_soon(caller.run)
+
+        @nursery.start_soon
+        async def tell() -> None:
+            for caller in callers:
+                await caller.begun.wait()
+            pipe.send("begun")
+
+        await trio.lowlevel.wait_readable(pipe.fileno())
+        nursery.cancel_scope.cancel()
+    return counts
+
+
+def process(core: int, port: int, numbers: Mapping[str, int], pipe: Connection) -> None:
+    """Run the callers once a word comes through the pipe; the next word ends them."""
+    os.sched_setaffinity(0, {core})
+    os.nice(BEHIND)
+    pipe.send("ready")
+    pipe.recv()
+    pipe.send(trio.run(run, port, numbers, pipe))
 
 
 class Crowd:
     """The process of callers that misbehave; `counts` is filled in when it has ended."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
         self.counts: dict[str, Count] = {}
-
-    def wait_until(self, word: str) -> None:
-        """Return once the process has said this word; it says "ready" and later "begun"."""
-        assert self._process.stdout is not None
-        said = self._process.stdout.readline().strip()
-        if said != word:
-            raise GeneratorError(f"the callers said {said!r} instead of {word!r}")
 
     def begin(self) -> None:
         """Have the callers call."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
+        self._pipe.send("go")
 
     def wait_until_begun(self) -> None:
         """Return once every caller has upgraded and has sent all of its `first`."""
-        self.wait_until("begun")
+        self._pipe.recv()
 
     def end(self) -> None:
         """End the callers, and take their counts."""
-        text, _ = self._process.communicate(timeout=30)
-        last = text.splitlines()[-1]
-        self.counts = {name: Count(**fields) for name, fields in json.loads(last).items()}
+        self._pipe.send("end")
+        while not isinstance(said := self._pipe.recv(), dict):
+            pass
+        self.counts = said
 
 
 @contextlib.contextmanager
 def beside(core: int, port: int, numbers: Mapping[str, int]) -> Iterator[Crowd]:
     """Have a process ready for so many callers of each kind; it ends with the block."""
-    command = [sys.executable, "-m", "harness.abuse", str(port)]
-    process = subprocess.Popen(
-        command + [f"{name}={number}" for name, number in numbers.items()],
-        cwd=BENCHMARKS,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-    )
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    callers = context.Process(target=process, args=(core, port, numbers, theirs), daemon=True)
+    callers.start()
     try:
-        crowd = Crowd(process)
-        crowd.wait_until("ready")
-        yield crowd
+        ours.recv()
+        yield (crowd := Crowd(ours))
         crowd.end()
     finally:
-        process.kill()
-        process.wait()
-
-
-def main() -> None:
-    """Run the callers that the command line names, once a line comes; print their counts."""
-    port, *named = sys.argv[1:]
-    numbers = {name: int(number) for name, _, number in (word.rpartition("=") for word in named)}
-    os.nice(BEHIND)
-    print("ready", flush=True)
-    sys.stdin.readline()
-    counts = run(int(port), numbers)
-    print(json.dumps({name: asdict(count) for name, count in counts.items()}))
-
-
-if __name__ == "__main__":
-    main()
+        callers.kill()
+        callers.join()

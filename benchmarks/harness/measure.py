@@ -3,80 +3,47 @@
 import dataclasses
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 
-from harness.generator import Generator, Report
-from harness.scrape import LAG_MS, Lag, metrics
+import psutil
+
+from harness.generator import Report, report_of
+from harness.report import CORES, ECHOES, LATE, VERSUS, Column, Table
 from harness.servers import CEILING, FASTAPI, MAIN, OURS, Kind, Pool, Server, ServerError
 
 Once = Callable[[Server, Kind], Report]
+
+
+#: What the event loop's lag may be at full load, in seconds: one of its histogram's bounds.
+LAG_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
 class Pace:
     """How long everything takes: the full run's figures may be quoted, the quick run's may not."""
 
-    rounds: int
-    short_rounds: int  # of what is over soon: closed loops, storms, round trips
-    echo: float  # seconds of each closed-loop run
-    probe: float  # seconds of each open-loop run in the search for the most streams
-    latency: float  # seconds of each open-loop run at a fixed load
-    lag: float  # seconds under load while the event loop's lag is counted
-    probes: int  # open-loop runs in the first search; later rounds start from its answer
-    sessions: int  # open sessions at the end of the memory measurement
+    rounds: int = 3
+    short_rounds: int = 9  # of what is over soon: closed loops, storms, round trips
+    echo: float = 0.5  # seconds of each closed-loop run
+    probe: float = 1.5  # seconds of each open-loop run in the search for the most streams
+    latency: float = 0.8  # seconds of each open-loop run at a fixed load
+    lag: float = 5.0  # seconds under load while the event loop's lag is counted
+    probes: int = 6  # open-loop runs in the first search; later rounds start from its answer
+    sessions: int = 2000  # open sessions at the end of the memory measurement
     sizes: tuple[int, ...] = (320, 160, 960)
     loads: tuple[int, ...] = (100, 400, 800)
     storm: int = 1000
 
 
-FULL = Pace(
-    rounds=3, short_rounds=9, echo=0.5, probe=1.5, latency=0.8, lag=5.0, probes=6, sessions=2000
-)
-QUICK = Pace(
-    rounds=1,
-    short_rounds=3,
-    echo=0.3,
-    probe=0.6,
-    latency=0.8,
-    lag=2.0,
-    probes=4,
-    sessions=600,
-    loads=(100, 400),
-    storm=500,
-)
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a table: its heading, the figure it shows, and how to write it."""
-
-    heading: str
-    key: str
-    form: str = "{:,.0f}"
-    scale: float = 1
-
-
-#: The median of the rounds' ratios, which is steadier than the ratio of two medians.
-VERSUS = Column("this service / it", "versus", "{:.2f}x")
-
-
-@dataclass
-class Table:
-    """One measurement's outcome: medians by row title, and notes on what they mean."""
-
-    name: str
-    title: str
-    columns: list[Column]
-    versus: str | None = None  # the figure by which rows are compared with this service
-    rows: dict[str, Report] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+FULL = Pace()
+QUICK = Pace(1, 3, echo=0.3, probe=0.6, lag=2, probes=4, sessions=600, loads=(100, 400), storm=500)
 
 
 @dataclass
 class Bench:
-    """What every measurement needs: the generator, the servers, the pace, and whom to tell."""
+    """What every measurement needs: the servers, the pace, and whom to tell."""
 
-    generator: Generator
     pool: Pool
     kinds: list[Kind]
     pace: Pace
@@ -97,8 +64,10 @@ class Bench:
             try:
                 with self.pool.use(kind, fresh=fresh) as server:
                     samples[kind.title].append(once(server, kind))
-            except ServerError as error:
+            except (ServerError, psutil.Error) as error:
                 table.notes.append(str(error))
+        if not kinds:
+            table.notes.append("skipped: the server that it is about is not in this run")
         for title, reports in samples.items():
             if reports:
                 table.rows[title] = _medians(reports) | _compared(table, samples, title)
@@ -107,7 +76,7 @@ class Bench:
 
     def load(self, server: Server, kind: Kind, mode: str, **options: float) -> Report:
         """Run the generator against a server, with this row's path, sizes and checks."""
-        return self.generator.run(
+        return self.pool.generator.run(
             mode,
             server.port,
             kind.path,
@@ -156,19 +125,6 @@ def _warn(table: Table) -> None:
             table.notes.append(f"{title}: the generator was the limit, so this is a lower bound")
         elif table.name.startswith("echo") and server < 0.9 and generator < 0.9:
             table.notes.append(f"{title}: neither core was full: something else used the machine")
-
-
-#: Where neither core was full, the second figure is the fairer one: what the server did with the
-#: processor time that it got.
-ECHOES = [
-    Column("echoes/s", "rate"),
-    Column("per CPU second", "per_core"),
-]
-LATE = "late_p99_us"  # how far behind its own schedule the generator sent
-CORES = [
-    Column("server core", "server_core", "{:.0%}"),
-    Column("generator core", "generator_core", "{:.0%}"),
-]
 
 
 def echo(bench: Bench, size: int) -> Table:
@@ -299,15 +255,16 @@ def memory(bench: Bench) -> Table:
     )
 
     def once(server: Server, kind: Kind) -> Report:
-        with bench.generator.holding(server.port, kind.path, conns=many, frames=5) as hold:
-            first = hold.grow(few)
+        def hold(sessions: int) -> float:
+            process = bench.pool.generator.start("hold", server.port, kind.path, conns=sessions)
+            faults.append(report_of(holders.enter_context(process))["faults"])
             server.settled(patience=2)
-            before = server.memory_kib()
-            last = hold.grow(many)
-            server.settled(patience=2)
-            after = server.memory_kib()
-        missing = few - first["open"] + many - last["open"] + last["unanswered"]
-        return {"kib": (after - before) / (many - few), "total": after, "faults": missing}
+            return server.pss_kib()
+
+        faults: list[float] = []
+        with ExitStack() as holders:
+            before, after = hold(few), hold(many - few)
+        return {"kib": (after - before) / (many - few), "total": after, "faults": sum(faults)}
 
     return bench.interleave(table, _peers(bench), once, fresh=True)
 
@@ -336,12 +293,6 @@ def tls(bench: Bench) -> Table:
         [*ECHOES, VERSUS, *CORES],
         versus="rate",
     )
-    if not bench.generator.tls:
-        table.notes.append("skipped, generator built without TLS: apt-get install libssl-dev")
-        return table
-    if bench.pool.tls is None:
-        table.notes.append("skipped, no certificate: pip install trustme")
-        return table
     kinds = [
         dataclasses.replace(kind, tls=True)
         for kind in bench.kinds
@@ -359,13 +310,10 @@ def lag(bench: Bench) -> Table:
         [
             Column("samples", "samples"),
             Column("p99 within ms", "p99_ms", "{:g}"),
-            Column(f"beyond {LAG_MS:g} ms", "beyond", "{:.1%}"),
+            Column(f"beyond {1000 * LAG_SECONDS:g} ms", "beyond", "{:.1%}"),
             *CORES,
         ],
     )
-    if OURS not in bench.kinds:
-        table.notes.append("skipped: the service does not run here")
-        return table
     loads: dict[str, tuple[str, dict[str, float]]] = {
         f"closed loop, {few} connections": ("echo", {"conns": few}),
         f"closed loop, {many} connections": ("echo", {"conns": many}),
@@ -375,13 +323,26 @@ def lag(bench: Bench) -> Table:
 
     def once(server: Server, kind: Kind) -> Report:
         mode, options = loads[kind.title]
-        before = metrics(server.port)
+        before = server.metrics()
         run = bench.load(server, kind, mode, seconds=bench.pace.lag, **options)
-        late = Lag.between(before, metrics(server.port))
-        return run | {"samples": late.samples, "p99_ms": late.p99_ms, "beyond": late.over(LAG_MS)}
+        return run | late_wake_ups(before, server.metrics())
 
-    kinds = [dataclasses.replace(OURS, title=title) for title in loads]
+    kinds = [dataclasses.replace(OURS, title=title) for title in loads if OURS in bench.kinds]
     return bench.interleave(table, kinds, once)
+
+
+def late_wake_ups(before: Report, after: Report) -> Report:
+    """Return how late the event loop woke a sleeper between two scrapes of /metrics."""
+    bucket = "rt_audio_event_loop_lag_seconds_bucket"
+    counts = {
+        float(series.split('"')[1]): value - before[series]
+        for series, value in after.items()
+        if series.startswith(bucket)
+    }
+    samples = max(counts.values())
+    p99 = min(bound for bound, count in counts.items() if count >= 0.99 * samples)
+    beyond = 1 - counts[LAG_SECONDS] / samples
+    return {"samples": samples, "p99_ms": 1000 * p99, "beyond": beyond}
 
 
 def codecs(bench: Bench) -> Table:
@@ -391,12 +352,10 @@ def codecs(bench: Bench) -> Table:
         "This service: codec tiers and transcoding, 20 ms frames, 50 connections",
         [*ECHOES, *CORES],
     )
-    if OURS not in bench.kinds:
-        table.notes.append("skipped: the service does not run here")
-        return table
     kinds = [
         dataclasses.replace(OURS, title=f"{codec}, {what}", path=path, size=size, reply=reply)
         for codec in ("numpy", "audioop", "pure_python")
+        if OURS in bench.kinds
         for what, path, size, reply in (
             ("plain echo", f"/ws/audio?codec={codec}", 320, 320),
             ("mu-law in, PCM out", f"/ws/audio?codec={codec}&encoding=ulaw&reply=pcm16", 160, 320),

@@ -1,34 +1,65 @@
-"""Show what was measured: tables for a terminal, and JSON."""
+"""What was measured: tables of figures, for a terminal and as JSON."""
 
 import dataclasses
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from harness.measure import Table
+from harness.generator import Report
 from harness.servers import OURS
 
 
-def show(console: Console, table: Table) -> None:
-    """Print one table with its notes; a figure that was not measured stays empty."""
-    if table.rows:
-        drawn = RichTable("server", title=table.title, title_justify="left")
-        for column in table.columns:
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: its heading, the figure it shows, and how to write it."""
+
+    heading: str
+    key: str
+    form: str = "{:,.0f}"
+    scale: float = 1
+
+
+#: The median of the rounds' ratios, which is steadier than the ratio of two medians.
+VERSUS = Column("this service / it", "versus", "{:.2f}x")
+#: Where neither core was full, the second figure is the fairer one: what the server did with the
+#: processor time that it got.
+ECHOES = [Column("echoes/s", "rate"), Column("per CPU second", "per_core")]
+LATE = "late_p99_us"  # how far behind its own schedule the generator sent
+CORES = [
+    Column("server core", "server_core", "{:.0%}"),
+    Column("generator core", "generator_core", "{:.0%}"),
+]
+
+
+@dataclass
+class Table:
+    """One measurement's outcome: medians by row title, and notes on what they mean."""
+
+    name: str
+    title: str
+    columns: list[Column]
+    versus: str | None = None  # the figure by which rows are compared with this service
+    rows: dict[str, Report] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def show(self, console: Console) -> None:
+        """Print it with its notes; a figure that was not measured stays empty."""
+        drawn = RichTable("server", title=self.title, title_justify="left")
+        for column in self.columns:
             drawn.add_column(column.heading, justify="right")
-        for title, row in table.rows.items():
+        for title, row in self.rows.items():
             cells = [
                 column.form.format(row[column.key] * column.scale) if column.key in row else ""
-                for column in table.columns
+                for column in self.columns
             ]
             drawn.add_row(title, *cells, style="bold" if title == OURS.title else None)
-        console.print(drawn)
-    else:
-        console.print(table.title)
-    for note in table.notes:
-        console.print(f"  {note}", style="dim", markup=False, highlight=False)
-    console.print()
+        console.print(drawn if self.rows else self.title)
+        for note in self.notes:
+            console.print(f"  {note}", style="dim", markup=False, highlight=False)
+        console.print()
 
 
 def save(path: Path, tables: list[Table], facts: dict[str, str]) -> None:

@@ -2,10 +2,8 @@
 
 import contextlib
 import dataclasses
-import importlib.util
 import os
 import resource
-import signal
 import socket
 import subprocess
 import sys
@@ -14,15 +12,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
 
-from harness.generator import BENCHMARKS, Cores, Generator
+import psutil
+
+from harness.generator import BENCHMARKS, BenchmarkError, Cores, Generator
 
 ROOT = BENCHMARKS.parent
 START_SECONDS = 20.0
-TICKS = os.sysconf("SC_CLK_TCK")
+#: A proxy from the environment cannot reach this machine's loopback.
+_http = build_opener(ProxyHandler({}))
 
 
-class ServerError(Exception):
+class ServerError(BenchmarkError):
     """A server did not start, or did not live as long as its measurement."""
 
 
@@ -32,8 +35,6 @@ class Kind:
 
     name: str
     title: str
-    modules: tuple[str, ...] = ()
-    install: str = ""
     path: str = "/ws/audio"
     size: int = 320
     reply: int = 320
@@ -45,63 +46,21 @@ class Kind:
         """The key of the process: rows that differ only in their path share one."""
         return self.name, self.tls, self.root
 
-    def missing(self) -> str | None:
-        """Return why this server cannot run here and what would help; None if it can."""
-        if self.name == OURS.name and not (self.root / "service" / "__main__.py").exists():
-            return f"{self.title}: skipped, {self.root} has no service/__main__.py"
-        for module in self.modules:
-            if importlib.util.find_spec(module) is None:
-                return f"{self.title}: skipped, no module {module!r}; {self.install}"
-        return None
-
     def sized(self, size: int) -> "Kind":
         """Return the same row with frames of another size, echoed."""
         return dataclasses.replace(self, size=size, reply=size)
 
 
-def _pip(names: str) -> str:
-    return f"pip install {names}"
-
-
-OURS = Kind("rt-audio", "rt-audio-pipeline", path="/ws/audio?codec=numpy")
+OURS = Kind("rt-audio", "rt-audio-pipeline", "/ws/audio?codec=numpy")
 CEILING = Kind("ceiling", "C, epoll, minimal (ceiling)")
-QUART = Kind("quart-trio", "Quart-Trio + Hypercorn", ("quart_trio",), _pip("quart-trio"))
-FASTAPI = Kind(
-    "fastapi",
-    "FastAPI + uvicorn (sans-I/O, uvloop)",
-    ("fastapi", "uvicorn", "uvloop", "httptools", "websockets"),
-    _pip("fastapi uvicorn uvloop httptools websockets"),
-)
-WEBSOCKETS = Kind(
-    "websockets", "websockets + uvloop", ("websockets", "uvloop"), _pip("websockets uvloop")
-)
-AIOHTTP = Kind("aiohttp", "aiohttp + uvloop", ("aiohttp", "uvloop"), _pip("aiohttp uvloop"))
-TRIO_WEBSOCKET = Kind(
-    "trio-websocket", "trio-websocket", ("trio_websocket",), _pip("trio-websocket")
-)
-PICOWS = Kind("picows", "picows + uvloop", ("picows", "uvloop"), _pip("picows uvloop"))
+PICOWS = Kind("picows", "picows + uvloop")
+AIOHTTP = Kind("aiohttp", "aiohttp + uvloop")
+WEBSOCKETS = Kind("websockets", "websockets + uvloop")
+FASTAPI = Kind("fastapi", "FastAPI + uvicorn (sans-I/O, uvloop)")
+TRIO_WEBSOCKET = Kind("trio-websocket", "trio-websocket")
+QUART = Kind("quart-trio", "Quart-Trio + Hypercorn")
 ALL = [CEILING, PICOWS, OURS, AIOHTTP, WEBSOCKETS, FASTAPI, TRIO_WEBSOCKET, QUART]
 MAIN = [CEILING, PICOWS, OURS, AIOHTTP, FASTAPI]
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """The files of a self-signed certificate made for one run."""
-
-    cert: Path
-    key: Path
-
-    @classmethod
-    def make(cls, folder: Path) -> "Certificate":
-        """Write a fresh certificate for 127.0.0.1; needs the package trustme."""
-        import trustme
-
-        issued = trustme.CA().issue_cert("127.0.0.1")
-        made = cls(folder / "cert.pem", folder / "key.pem")
-        for i, blob in enumerate(issued.cert_chain_pems):
-            blob.write_to_path(str(made.cert), append=i > 0)
-        issued.private_key_pem.write_to_path(str(made.key))
-        return made
 
 
 def free_port() -> int:
@@ -113,9 +72,9 @@ def free_port() -> int:
 
 
 class Server:
-    """One server process on the server's core."""
+    """One server process on the server's core. `pem` is its certificate and key, for TLS."""
 
-    def __init__(self, kind: Kind, generator: Generator, core: int, tls: Certificate | None):
+    def __init__(self, kind: Kind, generator: Generator, core: int, pem: Path | None) -> None:
         self.kind = kind
         self.port = free_port()
         self.log = tempfile.TemporaryFile()  # noqa: SIM115, open for as long as the server runs
@@ -123,13 +82,10 @@ class Server:
             "RT_AUDIO_LOG_LEVEL": "warning",
             "RT_AUDIO_MAX_SESSIONS": "20000",
         }
-        if kind.tls and tls:
-            environment |= {
-                "RT_AUDIO_TLS_CERT_FILE": str(tls.cert),
-                "RT_AUDIO_TLS_KEY_FILE": str(tls.key),
-            }
-        self.process = subprocess.Popen(
-            self._command(generator, tls if kind.tls else None),
+        if pem:
+            environment |= {"RT_AUDIO_TLS_CERT_FILE": str(pem), "RT_AUDIO_TLS_KEY_FILE": str(pem)}
+        self.process = psutil.Popen(
+            self._command(generator, pem),
             cwd=kind.root,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -138,12 +94,7 @@ class Server:
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )
 
-    @property
-    def pid(self) -> int:
-        """The server's process id."""
-        return self.process.pid
-
-    def _command(self, generator: Generator, tls: Certificate | None) -> list[str]:
+    def _command(self, generator: Generator, pem: Path | None) -> list[str]:
         port = str(self.port)
         if self.kind.name == CEILING.name:
             return [str(generator.binary), "serve", port]
@@ -151,7 +102,12 @@ class Server:
             serve = ["-m", "service", "serve", "--host", "127.0.0.1", "--port", port]
             return [sys.executable, *serve]
         command = [sys.executable, str(BENCHMARKS / "peers.py"), self.kind.name, port]
-        return command + (["--cert", str(tls.cert), "--key", str(tls.key)] if tls else [])
+        return [*command, str(pem)] if pem else command
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return int(self.process.pid)
 
     def wait_until_up(self) -> None:
         """Return when the port accepts a connection; raise ServerError when it takes too long."""
@@ -172,33 +128,36 @@ class Server:
         self.process.kill()
         self.process.wait()
 
-    def memory_kib(self, what: str = "Pss") -> float:
-        """Return one size of the process in KiB, as smaps_rollup names it: Pss or Rss."""
-        for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith(f"{what}:"):
-                return float(line.split()[1])
-        raise ServerError(f"{self.kind.title}: no {what} line")
+    def pss_kib(self) -> float:
+        """Return the process's memory, with its share of the pages that others use too."""
+        return float(self.process.memory_full_info().pss) / 1024
 
-    def peak_kib(self) -> float:
+    def rss_kib(self) -> float:
+        """Return the process's resident memory."""
+        return float(self.process.memory_info().rss) / 1024
+
+    def peak_rss_kib(self) -> float:
         """Return the most resident memory that the process ever had."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return float(status.partition("VmHWM:")[2].split()[0])
 
-    def processor_seconds(self) -> float:
-        """Return the processor time that the process has used so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
-
     def settled(self, patience: float) -> bool:
         """Wait until the server has worked off what a run left behind; False if it does not."""
         deadline = time.monotonic() + patience
-        used = self.processor_seconds()
         while time.monotonic() < deadline:
-            time.sleep(0.1)
-            before, used = used, self.processor_seconds()
-            if used - before <= 1.5 / TICKS:
+            if self.process.cpu_percent(interval=0.1) <= 15:
                 return True
         return False
+
+    def metrics(self) -> dict[str, float]:
+        """Return the value of each series on the service's own /metrics."""
+        try:
+            with _http.open(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+                lines: list[str] = answer.read().decode().splitlines()
+        except (URLError, TimeoutError) as error:
+            raise ServerError(f"/metrics does not answer: {error}") from None
+        series = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, _, value in series}
 
 
 @dataclass
@@ -211,7 +170,7 @@ class Pool:
 
     generator: Generator
     cores: Cores
-    tls: Certificate | None = None
+    pem: Path | None = None
     running: dict[tuple[str, bool, Path], Server] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -219,26 +178,30 @@ class Pool:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        """End every server."""
+        while self.running:
+            self.running.popitem()[1].stop()
+
     @contextlib.contextmanager
     def use(self, kind: Kind, *, fresh: bool = False) -> Iterator[Server]:
         """Lend the server of this kind, alone on its core; a fresh one is ended afterwards."""
         server = None if fresh else self.running.pop(kind.process, None)
         if server is None or server.process.poll() is not None:
-            server = Server(kind, self.generator, self.cores.server, self.tls)
+            pem = self.pem if kind.tls else None
+            server = Server(kind, self.generator, self.cores.server, pem)
         keep = False
         try:
-            server.process.send_signal(signal.SIGCONT)
+            server.process.resume()
             server.wait_until_up()
             yield server
             keep = not fresh and server.process.poll() is None and server.settled(patience=3)
         finally:
             if keep:
-                server.process.send_signal(signal.SIGSTOP)
+                server.process.suspend()
                 self.running[kind.process] = server
             else:
                 server.stop()
-
-    def close(self) -> None:
-        """End every server."""
-        while self.running:
-            self.running.popitem()[1].stop()

@@ -4,19 +4,15 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "wire.h"
-#ifdef WITH_TLS
-#include <openssl/err.h>
-#include <openssl/ssl.h>
-#else
-typedef void SSL;
-#endif
 
-enum { RING = 8, POOL = 64, FRAME_MAX = 2048, PART = 4096, BUFFER = 1 << 17 };
+enum { RING = 8, POOL = 64, FRAME_MAX = 2048, IN_MAX = 1 << 14 };
 enum state { GONE, CONNECTING, HANDSHAKE, UPGRADING, OPEN, DRAINING, CLOSING };
 
 struct conn {
@@ -28,24 +24,22 @@ struct conn {
     size_t left, control_size, kept;
     SSL *ssl;
     uint8_t *frames;                   /* RING masked frames, ready to send */
-    uint8_t control[512], part[PART];  /* pongs and a close in waiting; a frame that is not whole yet */
+    uint8_t control[512], in[IN_MAX];  /* pongs and a close in waiting; what came and was not used yet */
 };
 
 static struct {
     int port, tls, check;
     size_t bytes, reply, frame_size;
-    char request[1024];
-} opt;
+    char path[256], request[1024];
+} opt = {.bytes = 320, .reply = 320};
 
 static struct {
-    uint64_t opened, refused, closed, errors, bad, mismatched, lost, texts, pings;
+    uint64_t opened, refused, closed, errors, bad, mismatched, lost;
 } count;
 
 static uint8_t pool[POOL][FRAME_MAX];  /* what all frames carry, before masking */
 static int epoll_fd, pending, live;    /* pending: on their way to OPEN; live: OPEN */
-#ifdef WITH_TLS
 static SSL_CTX *tls;
-#endif
 
 static void on_open(struct conn *c);
 static void on_reply(struct conn *c);
@@ -88,10 +82,8 @@ static void drop(struct conn *c, uint64_t *why, int owed)
         ++*why;
     if (owed)
         count.lost += c->due - c->replies;
-#ifdef WITH_TLS
     SSL_free(c->ssl);
     c->ssl = NULL;
-#endif
     close(c->fd);
     c->state = GONE;
 }
@@ -102,7 +94,6 @@ static void failed(struct conn *c, uint64_t *otherwise)
     drop(c, c->state < OPEN ? &count.refused : c->state == CLOSING ? NULL : otherwise, c->state < CLOSING);
 }
 
-#ifdef WITH_TLS
 static ssize_t tls_result(SSL *ssl, int r)
 {
     if (r > 0)
@@ -112,24 +103,15 @@ static ssize_t tls_result(SSL *ssl, int r)
     errno = why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? EAGAIN : EPROTO;
     return why == SSL_ERROR_ZERO_RETURN ? 0 : -1;
 }
-#endif
 
 static ssize_t wire_write(struct conn *c, const void *p, size_t n)
 {
-#ifdef WITH_TLS
-    if (c->ssl)
-        return tls_result(c->ssl, SSL_write(c->ssl, p, (int)n));
-#endif
-    return send(c->fd, p, n, MSG_NOSIGNAL);
+    return c->ssl ? tls_result(c->ssl, SSL_write(c->ssl, p, (int)n)) : send(c->fd, p, n, MSG_NOSIGNAL);
 }
 
 static ssize_t wire_read(struct conn *c, void *p, size_t n)
 {
-#ifdef WITH_TLS
-    if (c->ssl)
-        return tls_result(c->ssl, SSL_read(c->ssl, p, (int)n));
-#endif
-    return recv(c->fd, p, n, 0);
+    return c->ssl ? tls_result(c->ssl, SSL_read(c->ssl, p, (int)n)) : recv(c->fd, p, n, 0);
 }
 
 /* Writes what is due: first what is begun, then control frames, then frames. */
@@ -200,13 +182,10 @@ static void on_message(struct conn *c, const struct head *h, const uint8_t *payl
         if (c->replies < c->due)
             on_reply(c);
     } else if (h->opcode == PING) {
-        count.pings++;
         control(c, PONG, payload, h->length);
     } else if (h->opcode == CLOSE && c->state != CLOSING) {
         failed(c, &count.closed);
-    } else if (h->opcode == TEXT) {
-        count.texts++;
-    } else if (h->opcode != CLOSE && h->opcode != PONG) {
+    } else if (h->opcode != CLOSE && h->opcode != PONG && h->opcode != TEXT) {
         count.bad++;
     }
 }
@@ -238,33 +217,28 @@ static size_t consume(struct conn *c, uint8_t *p, size_t n)
 
 static void read_ready(struct conn *c)
 {
-    static uint8_t buffer[BUFFER];
-    size_t n = c->kept;
-    memcpy(buffer, c->part, n);
     for (;;) {
-        size_t room = BUFFER - n;
-        ssize_t r = wire_read(c, buffer + n, room);
+        size_t room = sizeof c->in - c->kept;
+        ssize_t r = wire_read(c, c->in + c->kept, room);
         if (r < 0 && errno == EAGAIN)
-            break;
+            return;
         if (r <= 0) {
             failed(c, r ? &count.errors : &count.closed);
             return;
         }
-        n += (size_t)r;
-        size_t used = consume(c, buffer, n);
+        c->kept += (size_t)r;
+        size_t used = consume(c, c->in, c->kept);
         if (c->state == GONE)
             return;
-        n -= used;
-        memmove(buffer, buffer + used, n);
+        c->kept -= used;
+        memmove(c->in, c->in + used, c->kept);
+        if (c->kept == sizeof c->in) { /* no server here has a reason to send so long a frame */
+            drop(c, &count.bad, 1);
+            return;
+        }
         if (!c->ssl && (size_t)r < room)
-            break;
+            return;
     }
-    c->kept = n;
-    if (n > PART) { /* no server here has a reason to send so long a frame */
-        drop(c, &count.bad, 1);
-        return;
-    }
-    memcpy(c->part, buffer, n);
 }
 
 static void start_connect(struct conn *c)
@@ -302,20 +276,16 @@ static void connected(struct conn *c)
         return;
     }
     watch(c, EPOLL_CTL_MOD, EPOLLIN);
-#ifdef WITH_TLS
     if (opt.tls && c->state == CONNECTING) {
         c->ssl = SSL_new(tls);
         SSL_set_fd(c->ssl, c->fd);
         c->state = HANDSHAKE;
     }
-    if (c->state == HANDSHAKE) {
-        if (tls_result(c->ssl, SSL_connect(c->ssl)) <= 0) {
-            if (errno != EAGAIN)
-                drop(c, &count.refused, 0);
-            return;
-        }
+    if (c->state == HANDSHAKE && tls_result(c->ssl, SSL_connect(c->ssl)) <= 0) {
+        if (errno != EAGAIN)
+            drop(c, &count.refused, 0);
+        return;
     }
-#endif
     c->state = UPGRADING;
     c->out = (const uint8_t *)opt.request, c->left = strlen(opt.request);
     flush(c);

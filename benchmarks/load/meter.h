@@ -2,12 +2,8 @@
 #pragma once
 #include <math.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { SECOND = 1000000000, LONGEST = 20000000 }; /* ns; the longest round trip told apart, us */
 
@@ -44,26 +40,14 @@ static double percentile(const struct histogram *h, double part)
     return 0;
 }
 
-/* Processor seconds that a process has used; pid 0 is this one, and no process has used none. */
+/* Processor seconds that a process has used; pid 0 is this one, and a process that is gone has used none. */
 static double processor_seconds(int pid)
 {
-    char path[64], line[1024] = "";
-    unsigned long user = 0, system = 0;
-    struct rusage usage;
-    if (!pid) {
-        getrusage(RUSAGE_SELF, &usage);
-        return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
-             + (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-    }
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    FILE *f = fopen(path, "r");
-    if (!f)
-        return 0;
-    char *after = fgets(line, sizeof line, f) ? strrchr(line, ')') : NULL;
-    fclose(f);
-    if (after)
-        sscanf(after + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system);
-    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+    clockid_t clock;
+    struct timespec t = {0, 0};
+    if (!clock_getcpuclockid(pid, &clock))
+        clock_gettime(clock, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / SECOND;
 }
 
 /* What a window of time cost: begun with open_window, its shares of one core from close_window on. */

@@ -4,18 +4,18 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "wire.h"
 
-enum { IN = 65536, KEEP = 4096, FDS = 65536 };
+enum { IN = 1 << 14, FDS = 1 << 14 };
 
 struct peer {
     int open;
     size_t kept;
-    uint8_t keep[KEEP];
+    uint8_t in[IN];
 };
 
 /* Writes all; while the client reads slowly it waits, so an overloaded ceiling stalls as a whole. */
@@ -33,22 +33,18 @@ static int send_all(int fd, const uint8_t *p, size_t n)
     return 0;
 }
 
-/* Answers an upgrade request; returns the bytes used, 0 while it is incomplete, -1 to hang up. */
-static ssize_t upgrade(int fd, struct peer *peer, uint8_t *in, size_t n)
+/* Answers the generator's upgrade; returns the bytes used, 0 while it is incomplete, -1 to hang up. */
+static ssize_t upgrade(int fd, struct peer *peer, const uint8_t *in, size_t n)
 {
-    char accept[29], answer[256];
-    uint8_t *end = memmem(in, n, "\r\n\r\n", 4);
+    static const char answer[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                                 "Sec-WebSocket-Accept: " ACCEPT "\r\n\r\n";
+    const uint8_t *end = memmem(in, n, "\r\n\r\n", 4);
     if (!end)
         return 0;
-    *end = 0;
-    char *key = strcasestr((char *)in, "\r\nSec-WebSocket-Key: ");
-    if (!key || strlen(key + 21) < 24)
-        return -1;
-    accept_value(key + 21, accept);
-    int size = snprintf(answer, sizeof answer, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                        "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n", accept);
     peer->open = 1;
-    return send_all(fd, (uint8_t *)answer, (size_t)size) ? -1 : end + 4 - in;
+    if (!memmem(in, n, KEY, strlen(KEY)) || send_all(fd, (const uint8_t *)answer, strlen(answer)))
+        return -1;
+    return end + 4 - in;
 }
 
 /* Echoes every whole frame in the buffer with one send; returns the bytes used or -1 to hang up. */
@@ -59,7 +55,7 @@ static ssize_t echo(int fd, const uint8_t *in, size_t n)
     size_t used = 0, size = 0;
     int closing = 0;
     while (!closing && get_head(in + used, n - used, &h) && n - used >= h.size + h.length) {
-        if (!h.masked || h.length > KEEP - 16)
+        if (!h.masked)
             return -1;
         closing = h.opcode == CLOSE;
         size += put_head(out + size, h.opcode == PING ? PONG : h.opcode, h.length, NULL);
@@ -74,38 +70,25 @@ static ssize_t echo(int fd, const uint8_t *in, size_t n)
 
 static int serve_ready(int fd, struct peer *peer)
 {
-    static uint8_t in[IN];
-    size_t n = peer->kept, done = 0;
-    memcpy(in, peer->keep, n);
-    ssize_t got = recv(fd, in + n, IN - n, 0);
+    ssize_t got = recv(fd, peer->in + peer->kept, IN - peer->kept, 0), used = 0;
     if (got <= 0)
         return got < 0 && errno == EAGAIN ? 0 : -1;
-    n += (size_t)got;
-    if (!peer->open) {
-        ssize_t used = upgrade(fd, peer, in, n);
-        if (used < 0)
-            return -1;
-        done = (size_t)used;
-    }
-    if (peer->open) {
-        ssize_t used = echo(fd, in + done, n - done);
-        if (used < 0)
-            return -1;
-        done += (size_t)used;
-    }
-    peer->kept = n - done;
-    if (peer->kept > KEEP)
+    peer->kept += (size_t)got;
+    used = peer->open ? echo(fd, peer->in, peer->kept) : upgrade(fd, peer, peer->in, peer->kept);
+    if (used < 0)
         return -1;
-    memcpy(peer->keep, in + done, peer->kept);
-    return 0;
+    peer->kept -= (size_t)used;
+    memmove(peer->in, peer->in + used, peer->kept);
+    return peer->kept == IN ? -1 : 0; /* so long a frame is no frame of the generator's */
 }
 
 static int serve(int port)
 {
-    struct peer **peers = calloc(FDS, sizeof *peers);
+    static struct peer peers[FDS];
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), one = 1, epoll = epoll_create1(0);
+    setrlimit(RLIMIT_NOFILE, &(struct rlimit){FDS, FDS}); /* so that each descriptor has its peer */
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(listener, (struct sockaddr *)&at, sizeof at) || listen(listener, 4096))
         return perror("load serve"), 1;
@@ -118,11 +101,10 @@ static int serve(int port)
             if (fd == listener) {
                 while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
                     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-                    peers[fd] = calloc(1, sizeof **peers);
+                    peers[fd].open = 0, peers[fd].kept = 0;
                     epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){EPOLLIN, {.fd = fd}});
                 }
-            } else if (serve_ready(fd, peers[fd])) {
-                free(peers[fd]);
+            } else if (serve_ready(fd, &peers[fd])) {
                 close(fd);
             }
         }
