@@ -22,8 +22,8 @@ The rules:
 - A test owns its time: time is an argument, or Trio's clock jumps. Where a real socket must run
   into a real deadline, the deadline is a setting of a few tenths of a second, and only the order
   of events is checked. Every wait for an event has a limit, which only a failure reaches.
-- No test sleeps to wait, and none spins. Only `peers/processes.until` and
-  `peers/reach.metric_becomes` look again and again: a program and a page cannot notify us.
+- No test sleeps to wait, and none spins. Only `until` looks again and again, in
+  `peers/processes` at a program and in `peers/reach` at a page: they cannot notify us.
 - No test measures speed: the benchmarks do.
 - One side owns the close: a test says which side ends a connection, and checks that the other
   side sees it.

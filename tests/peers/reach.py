@@ -2,15 +2,13 @@
 
 import json
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
 
 from tests.peers.callers import StreamCaller
 from tests.peers.series import series_of
-
-#: Between two looks at what can only be asked again and again.
-POLL_SECONDS = 0.01
 
 
 class Service:
@@ -84,9 +82,18 @@ class Service:
 
     async def metric_becomes(self, series: str, value: float) -> None:
         """Return once the series has this value."""
-        with trio.fail_after(10):
-            while await self.metric(series) != value:  # noqa: ASYNC110, a page cannot notify us
-                await trio.sleep(POLL_SECONDS)
+
+        async def has() -> bool:
+            return await self.metric(series) == value
+
+        await until(has)
+
+
+async def until(look: Callable[[], Awaitable[bool]]) -> None:
+    """Return once it is so; for a page, which cannot notify us."""
+    with trio.fail_after(10):
+        while not await look():  # noqa: ASYNC110
+            await trio.sleep(0.01)
 
 
 def upgrade_request(target: str, extra: str = "") -> bytes:
