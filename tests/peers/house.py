@@ -1,9 +1,11 @@
 """A service's parts in this process, without a server: the app, and calls over any link."""
 
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl
 
 import trio
+from quart_trio import QuartTrio
 
 from service import codec
 from service.calls.call import Call
@@ -39,10 +41,17 @@ class House:
         access = Access(self.settings.allowed_origins, None if file is None else read_tokens(file))
         codecs = dict.fromkeys(codec.ORDER, True)
         self.metrics = Metrics(self.roster, self.tally, codecs, access)
-        shared = (self.settings, self.roster, self.tally, access, self.metrics)
-        self.app = create_app(*shared)
-        self.admin_app = create_admin_app(*shared)
+        self._shared = (self.settings, self.roster, self.tally, access, self.metrics)
         self.call_ended = trio.Event()
+
+    # Most tests need one app or none, and to make one costs more than a call.
+    @cached_property
+    def app(self) -> QuartTrio:
+        return create_app(*self._shared)
+
+    @cached_property
+    def admin_app(self) -> QuartTrio:
+        return create_admin_app(*self._shared)
 
     @property
     def outcomes(self) -> dict[str, int]:
