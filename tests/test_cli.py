@@ -472,9 +472,10 @@ def logs_set_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
     for name in os.environ:
         if name.startswith("RT_AUDIO_"):
             monkeypatch.delenv(name)
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     yield given
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -492,14 +493,7 @@ def served(monkeypatch: pytest.MonkeyPatch, logs_set_up: list[object]) -> list[o
         return bool(outcome)
 
     monkeypatch.setattr(service.server, "serve", serve)
-    monkeypatch.setattr(logs, "set_up", lambda *arguments: given.insert(0, arguments))
-    for name in os.environ:
-        if name.startswith("RT_AUDIO_"):
-            monkeypatch.delenv(name)
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield given
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    return given
 
 
 def test_options_come_before_the_environment(
