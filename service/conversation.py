@@ -3,6 +3,8 @@
 A link carries a conversation and says how it ended; it knows nothing of audio. Back-pressure is
 the absence of reading: while a reply cannot be written, nothing is read. So a peer that does not
 read costs a bounded number of bytes, until the send deadline ends its call.
+
+A conversation answers messages, and by its mouth it speaks unasked.
 """
 
 from abc import ABC, abstractmethod
@@ -14,7 +16,7 @@ from service.ending import Ending
 
 Message = bytes | str
 #: A reply that takes long, made in pieces: each `next` does one, the last returns the reply.
-Work = Generator[None, None, Message]
+Work = Generator[None, None, Message | None]
 
 #: How long the peer may take over the close handshake, in seconds.
 CLOSE_SECONDS = 1.0
@@ -36,15 +38,34 @@ class Limits:
     pong_seconds: float
 
 
+class Mouth(Protocol):
+    """How a conversation speaks unasked; the link gives it. Every method returns at once."""
+
+    @property
+    def unwritten(self) -> int:
+        """How many bytes wait for the peer to read."""
+
+    def say(self, message: Message, /) -> None:
+        """Write a message, or keep it behind what waits."""
+
+    def hold(self, held: bool, /) -> None:
+        """Read nothing more from the peer, or read on. A few messages may be read already."""
+
+    def end(self, ending: Ending, /) -> None:
+        """End the conversation once all that was said is written."""
+
+
 class Conversation(Protocol):
     """One side of a call, without I/O. Every method returns at once; only the link waits."""
 
-    @property
-    def greeting(self) -> Message | None:
-        """What to say before the first message is heard; None for nothing."""
+    def begin(self, mouth: Mouth, /) -> None:
+        """Take the mouth, and say what comes before the first message."""
 
-    def receive(self, message: Message, /) -> Message | Ending | Work:
-        """Return the reply to a message, the ending that it brings, or long work in pieces."""
+    def receive(self, message: Message, /) -> Message | Ending | Work | None:
+        """Return the reply to a message, the ending that it brings, or long work in pieces.
+
+        None is no reply.
+        """
 
     def replied(self, message: Message, seconds: float, /) -> None:
         """Take note of a reply, written so many seconds after its message was read."""

@@ -19,7 +19,7 @@ from service.calls.caller import Caller
 from service.calls.roster import Place
 from service.calls.session import Session
 from service.calls.terms import Terms
-from service.conversation import CLOSE_SECONDS, Conversation, Limits, Link, Message
+from service.conversation import CLOSE_SECONDS, Conversation, Limits, Link, Message, Mouth
 from service.ending import DRAINED, FAULT, Ending, close_code
 from service.tally import Tally
 
@@ -159,7 +159,8 @@ def _session(terms: Terms) -> type[Session]:
 class Echo:
     """The conversation that returns every message as it is, for conformance tools."""
 
-    greeting: Message | None = None
+    def begin(self, mouth: Mouth) -> None:
+        """Say nothing."""
 
     def receive(self, message: Message) -> Message:
         """Return the message."""

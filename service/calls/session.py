@@ -12,7 +12,7 @@ from typing import Any
 from service import codec
 from service.audio.encodings import BYTES_PER_SAMPLE
 from service.calls.terms import Terms
-from service.conversation import Message, Work
+from service.conversation import Message, Mouth, Work
 from service.ending import UNSUPPORTED_DATA, Ending, rejected, text_refused, too_large
 from service.tally import Histogram, Tally
 
@@ -53,6 +53,7 @@ class Session:
         "_bucket",
         "_conversions",
         "_frame_bytes",
+        "_greeting",
         "_long",
         "_max_frame_bytes",
         "_piece_bytes",
@@ -64,7 +65,6 @@ class Session:
         "_tap",
         "bytes",
         "frames",
-        "greeting",
         "largest",
         "smallest",
         "trace",
@@ -74,7 +74,7 @@ class Session:
         self, terms: Terms, tally: Tally, max_frame_bytes: int, greeting: str | None = None
     ) -> None:
         encoding, reply = terms.encoding, terms.reply
-        self.greeting: Message | None = greeting
+        self._greeting = greeting
         self._tally = tally
         self._max_frame_bytes = max_frame_bytes
         self._piece_bytes = PIECE_BYTES
@@ -100,6 +100,11 @@ class Session:
         self._bucket = 0  # its bucket,
         self._seconds = 0.0  # how long it plays,
         self._long = False  # and whether it is converted in pieces
+
+    def begin(self, mouth: Mouth) -> None:
+        """Say the greeting, if there is one."""
+        if self._greeting is not None:
+            mouth.say(self._greeting)
 
     def _encoder(self, name: str, law: str) -> Conversion:
         return codec.tier(name, law).encode, self._tally.encode_seconds[name, law]

@@ -18,7 +18,7 @@ from hypercorn.typing import (
     WebsocketCloseEvent,
 )
 
-from service.net.links import AsgiSend
+from service.net.message_link import AsgiSend
 
 Address = tuple[str, int]
 

@@ -1,10 +1,11 @@
 """One conversation over a non-blocking socket: read, answer, write, and go on later.
 
-A line is in one of three states. Each says which event the epoll reports for the line:
+A line is in one of four states. Each says which event the epoll reports for the line:
 
 READING   for the next bytes of the peer
 WRITING   for room in the socket; until then nothing is read
 WAITING   for its turn in the pump's backlog: it has read GREEDY_BYTES, or has messages to answer
+HELD      for the conversation, which wants nothing read now; the epoll does not know the line
 """
 
 import select
@@ -18,10 +19,10 @@ from service.conversation import Message
 from service.ending import ABORTED, STUCK, Ending
 from service.net.stream import NOT_NOW, Transport
 from service.net.talk import Talk
-from service.net.tls import Tls
 from service.websocket.wire import frame
 
 READING, WRITING, WAITING = select.EPOLLIN, select.EPOLLOUT, 0
+HELD = -1
 
 #: A read of this size marks a caller as greedy: its next read waits for a turn in the backlog.
 #: It is also the size of a full TLS record, the most that one read gives there.
@@ -34,14 +35,15 @@ Outbox = list[tuple["Line", Message, bytes]]
 
 
 class Line:
-    """One conversation over one socket; it ends once, with an ending or with a bug.
+    """One conversation over one socket, and its mouth; it ends once, with an ending or with a bug.
 
     `unsent` has the rest of a half-written frame; it goes out before the close frame.
     """
 
     __slots__ = (
-        "_backlog", "_conversation", "_epoll", "_heard", "_queued", "_socket", "_state", "_talk",
-        "_wire", "_written_at", "bug", "descriptor", "ending", "finished", "read_at", "unsent",
+        "_backlog", "_conversation", "_epoll", "_heard", "_held", "_queued", "_socket", "_state",
+        "_talk", "_wire", "_written_at", "bug", "descriptor", "ending", "finished", "read_at",
+        "unsent",
     )  # fmt: skip
 
     _epoll: select.epoll
@@ -54,6 +56,7 @@ class Line:
         self._state = READING
         self._heard = 0  # sole messages that `_talk` does not know of yet
         self._queued = False
+        self._held = False  # the conversation wants nothing read
         self._written_at: float | None = None
         self.descriptor = transport.fileno()
         self.read_at = 0.0
@@ -66,7 +69,29 @@ class Line:
         """Begin: from now on the epoll and the backlog say when the line may do something."""
         self._epoll, self._backlog = epoll, backlog
         epoll.register(self.descriptor, self._state)
-        self._send(self._talk.begin())
+        self._conversation.begin(self)
+
+    @property
+    def unwritten(self) -> int:
+        return len(self.unsent)
+
+    def say(self, message: Message) -> None:
+        if not self.finished.is_set():
+            self._talk.said = True
+            self._write_behind(frame(message))
+
+    def hold(self, held: bool) -> None:
+        self._held = held
+        if held and self._state != WRITING and not self._queued:
+            self._settle(0)
+        elif not held and self._state == HELD:
+            self._wake_pump()
+
+    def end(self, ending: Ending) -> None:
+        if self._talk.ending is None:
+            self._talk.ending = ending
+            if self._state != WRITING:
+                self._settle(0)
 
     def read(self, buffer: bytearray, inbox: Inbox) -> int:
         """Do what the socket is ready for; return how many bytes came, into the buffer.
@@ -109,7 +134,7 @@ class Line:
                 outbox.append((self, message, frame(reply)))
             elif isinstance(reply, Ending):
                 self._end(reply)
-            else:
+            elif reply is not None:
                 self._talk.read_at = self.read_at
                 self._talk.work_on(message, reply)  # type: ignore[arg-type]  # mypy: bytes above
                 self._wait_for_turn()
@@ -150,6 +175,9 @@ class Line:
         self._queued = False
         if self._state != WAITING or self.finished.is_set():
             return
+        if self._held:
+            self._settle(0)
+            return
         try:
             if self._talk.busy:
                 self._send(self._talk.go_on())
@@ -177,6 +205,8 @@ class Line:
         talk = self._talk
         talk.heard += self._heard
         self._heard = 0
+        if self._held:
+            talk.rest(now)
         ping = talk.due(now)
         if ping:
             self._send(ping)
@@ -198,6 +228,8 @@ class Line:
         talk = self._talk
         if talk.ending is not None:
             self._end(talk.ending)
+        elif self._held:
+            self._watch(HELD)
         elif talk.busy or size >= GREEDY_BYTES:
             self._wait_for_turn()
         else:
@@ -211,8 +243,15 @@ class Line:
 
     def _send(self, data: bytes) -> None:
         """Write and count, or keep what is left and wait for room."""
-        if not data or self.write(data):
+        if not data or self._write_behind(data):
             self._talk.written(perf_counter())
+
+    def _write_behind(self, data: bytes) -> bool:
+        """Write behind what waits for room already; return whether nothing is left."""
+        if self._state != WRITING:
+            return self.write(data)
+        self.unsent += data
+        return False
 
     def _wait_for_room(self) -> None:
         if self._state != WRITING:
@@ -225,10 +264,19 @@ class Line:
             self._queued = True
             self._backlog.append(self)
 
+    def _wake_pump(self) -> None:
+        """Have the pump choose the next state, from outside of its turns: it may be asleep."""
+        self._watch(WRITING)  # there is room, so the epoll names the line at once
+
     def _watch(self, state: int) -> None:
         if state != self._state and not self.finished.is_set():
+            if state == HELD:
+                self._epoll.unregister(self.descriptor)
+            elif self._state == HELD:
+                self._epoll.register(self.descriptor, state)
+            else:
+                self._epoll.modify(self.descriptor, state)
             self._state = state
-            self._epoll.modify(self.descriptor, state)
 
     def _fail(self, bug: Exception) -> None:
         self.bug = bug
@@ -237,39 +285,6 @@ class Line:
     def _end(self, ending: Ending) -> None:
         if not self.finished.is_set():
             self.ending = ending
-            self._epoll.unregister(self.descriptor)
+            if self._state != HELD:
+                self._epoll.unregister(self.descriptor)
             self.finished.set()
-
-
-class TlsLine(Line):
-    """A line whose transport may have read more than it has given."""
-
-    __slots__ = ("_tls",)
-
-    def __init__(self, transport: Tls, talk: Talk) -> None:
-        super().__init__(transport, talk)
-        self._tls = transport
-
-    def start(self, epoll: select.epoll, backlog: "deque[Line]") -> None:
-        super().start(epoll, backlog)
-        if self._tls.more:
-            self._wait_for_turn()
-
-    def read(self, buffer: bytearray, inbox: Inbox) -> int:
-        size = super().read(buffer, inbox)
-        if self._tls.more and self._state == READING:
-            self._wait_for_turn()
-        return size
-
-    def _settle(self, size: int) -> None:
-        super()._settle(GREEDY_BYTES if self._tls.more else size)
-
-    def _write_on(self) -> None:
-        # There may be no unsent bytes of ours, but an answer to the peer's KeyUpdate.
-        try:
-            flushed = self._tls.flush()
-        except OSError:
-            self._end(ABORTED)
-            return
-        if flushed:
-            super()._write_on()

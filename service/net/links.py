@@ -1,34 +1,29 @@
-"""What carries conversations: the pump, a Trio stream without it, and an ASGI server's events."""
+"""What carries conversations: the pump, and a Trio stream without it.
 
-from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+Each link is the mouth of its conversation; the pump's lines are that for a PumpedLink.
+"""
+
 from contextlib import suppress
 from time import perf_counter
-from typing import Any
 
 import trio
 
-from service.conversation import CLOSE_SECONDS, Conversation, Limits, Link, Message, Work
+from service.conversation import CLOSE_SECONDS, Conversation, Limits, Link, Message
 from service.ending import (
-    ABNORMAL_CLOSURE,
     ABORTED,
-    NO_STATUS_RECEIVED,
     STUCK,
     Ending,
-    completed,
-    idle,
 )
-from service.net.line import Line, TlsLine
+from service.net.line import Line
 from service.net.pump import Pump
 from service.net.stream import READ_BYTES, Stream
 from service.net.talk import Talk
 from service.net.tls import Tls
+from service.net.tls_line import TlsLine
+from service.websocket.wire import frame
 
 #: How many frames of an ended call are looked at on one wake-up; a crowd may send on and on.
 _FAREWELL_FRAMES = 4
-
-AsgiReceive = Callable[[], Awaitable[Any]]
-AsgiSend = Callable[[Any], Awaitable[None]]
 
 
 class StreamLink(Link):
@@ -38,6 +33,31 @@ class StreamLink(Link):
         self._stream = stream
         self._talk: Talk | None = None
         self._unsent = b""  # the rest of a half-written frame; goes out before the close frame
+        self._held = False  # the conversation wants nothing read
+        self._waiting: trio.CancelScope | None = None
+
+    @property
+    def unwritten(self) -> int:
+        return len(self._unsent)
+
+    def say(self, message: Message) -> None:
+        assert self._talk is not None
+        self._talk.said = True
+        self._unsent += frame(message)
+        self._stop_waiting()
+
+    def hold(self, held: bool) -> None:
+        self._held = held
+        self._stop_waiting()
+
+    def end(self, ending: Ending) -> None:
+        assert self._talk is not None
+        self._talk.ending = self._talk.ending or ending
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     @property
     def unsent_bytes(self) -> int:
@@ -45,7 +65,7 @@ class StreamLink(Link):
 
     async def carry(self, conversation: Conversation, limits: Limits) -> Ending:
         talk = self._talk = Talk(conversation, limits, trio.current_time())
-        self._unsent = talk.begin()
+        conversation.begin(self)
         while True:
             try:
                 self._unsent = self._unsent[self._stream.send_now(self._unsent) :]
@@ -56,19 +76,29 @@ class StreamLink(Link):
                     if patience.cancelled_caught:
                         return STUCK
                     talk.due(trio.current_time())
-                talk.written(perf_counter())
-                if talk.ending is not None:
-                    return talk.ending
-                if talk.busy:
-                    await trio.lowlevel.checkpoint()
-                    self._unsent = talk.go_on()
-                    continue
-                with trio.move_on_at(talk.next_due()):
-                    data = await self._stream.receive_some(READ_BYTES)
-                    self._unsent = talk.take(data, perf_counter())
+                if not self._unsent:
+                    talk.written(perf_counter())
+                    if talk.ending is not None:
+                        return talk.ending
+                    await self._go_on(talk)
             except trio.BrokenResourceError:
                 return ABORTED
+            if self._held:
+                talk.rest(trio.current_time())
             self._unsent += talk.due(trio.current_time())
+
+    async def _go_on(self, talk: Talk) -> None:
+        """Do one visit's work, or wait for the peer, a deadline, or what the conversation says."""
+        if talk.busy and not self._held:
+            await trio.lowlevel.checkpoint()
+            self._unsent += talk.go_on()
+            return
+        with trio.move_on_at(talk.next_due()) as self._waiting:
+            if self._held:
+                await trio.sleep_forever()
+            data = await self._stream.receive_some(READ_BYTES)
+            self._unsent += talk.take(data, perf_counter())
+        self._waiting = None
 
     async def close(self, ending: Ending) -> None:
         try:
@@ -87,7 +117,8 @@ class StreamLink(Link):
         """
         self._unsent = self._unsent[self._stream.send_now(self._unsent) :]
         while self._unsent:
-            self._unsent = self._unsent[await self._stream.send_some(self._unsent) :]
+            sent = await self._stream.send_some(self._unsent)
+            self._unsent = self._unsent[sent:]  # more may have been said meanwhile
 
     async def _say_goodbye(self, ending: Ending) -> None:
         assert self._talk is not None, "a link is closed after it has carried"
@@ -138,94 +169,3 @@ class PumpedLink(StreamLink):
             raise line.bug
         assert line.ending is not None
         return line.ending
-
-
-class MessageLink(Link):
-    """A link to somebody who speaks in messages, not in bytes.
-
-    `receive` gives a message, or the ending once there will be none. `send` raises
-    trio.BrokenResourceError when the peer is gone. Both may be cancelled.
-    """
-
-    @abstractmethod
-    async def receive(self) -> Message | Ending:
-        """Return the next message, or how the connection ended."""
-
-    @abstractmethod
-    async def send(self, message: Message) -> None:
-        """Send one message."""
-
-    async def carry(self, conversation: Conversation, limits: Limits) -> Ending:
-        if conversation.greeting is not None:
-            ending = await self._sent(conversation.greeting, limits)
-            if ending is not None:
-                return ending
-        while True:
-            with trio.move_on_after(limits.idle_seconds) as silence:
-                message = await self.receive()
-            if silence.cancelled_caught:
-                return idle(limits.idle_seconds)
-            if isinstance(message, Ending):
-                return message
-            began = perf_counter()
-            reply = conversation.receive(message)
-            if not isinstance(reply, bytes | str | Ending):
-                reply = await _finished(reply)
-            if isinstance(reply, Ending):
-                return reply
-            ending = await self._sent(reply, limits)
-            if ending is not None:
-                return ending
-            conversation.replied(message, perf_counter() - began)
-
-    async def _sent(self, message: Message, limits: Limits) -> Ending | None:
-        with trio.move_on_after(limits.send_seconds):
-            try:
-                await self.send(message)
-            except trio.BrokenResourceError:
-                return ABORTED
-            return None
-        return STUCK
-
-
-async def _finished(work: Work) -> Message:
-    """Do long work piece by piece, and let other tasks run in between."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            message: Message = done.value
-            return message
-        await trio.lowlevel.checkpoint()
-
-
-class AsgiLink(MessageLink):
-    """A link over an accepted ASGI WebSocket, for any ASGI server and Quart's test client."""
-
-    def __init__(self, receive: AsgiReceive, send: AsgiSend) -> None:
-        self._receive, self._send = receive, send
-
-    async def receive(self) -> Message | Ending:
-        while True:
-            event = await self._receive()
-            if event["type"] == "websocket.disconnect":
-                code = event.get("code", NO_STATUS_RECEIVED)
-                return ABORTED if code == ABNORMAL_CLOSURE else completed(code)
-            if event["type"] == "websocket.receive":
-                data: bytes | None = event.get("bytes")
-                # Servers give the other key as None or not at all; b"" is a message too.
-                return event["text"] if data is None else data
-
-    async def send(self, message: Message) -> None:
-        key = "text" if isinstance(message, str) else "bytes"
-        try:
-            await self._send({"type": "websocket.send", key: message})
-        except OSError as error:  # ASGI 2.4 servers raise it when the peer is gone
-            raise trio.BrokenResourceError from error
-
-    async def close(self, ending: Ending) -> None:
-        if ending.code is None:
-            return
-        event = {"type": "websocket.close", "code": ending.code, "reason": ending.reason}
-        with trio.move_on_after(CLOSE_SECONDS), suppress(OSError):
-            await self._send(event)

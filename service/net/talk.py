@@ -36,7 +36,7 @@ class Talk:
     __slots__ = (
         "_answered", "_idle_since", "_limits", "_messages", "_owed", "_pinged", "_silent_since",
         "_stalled_since", "_subject", "_work", "conversation", "ending", "heard", "other_reads",
-        "read_at", "wire",
+        "read_at", "said", "wire",
     )  # fmt: skip
 
     def __init__(self, conversation: Conversation, limits: Limits, now: float) -> None:
@@ -45,6 +45,7 @@ class Talk:
         self.ending: Ending | None = None
         self.read_at = 0.0
         self.heard = self.other_reads = 0  # messages, and calls of `take`, since the last `due`
+        self.said = False  # whether the conversation spoke unasked since then
         self._limits = limits
         self._messages: deque[Message] = deque()  # read, not answered yet
         self._work: Work | None = None  # the unfinished long reply,
@@ -61,11 +62,6 @@ class Talk:
         return self.ending is None and bool(
             self._messages or self._work is not None or self.wire.more
         )
-
-    def begin(self) -> bytes:
-        """Return the bytes to write before anything is read."""
-        greeting = self.conversation.greeting
-        return b"" if greeting is None else frame(greeting)
 
     def take(self, data: bytes, read_at: float) -> bytes:
         """Take the bytes of one read, none at the end of the stream; return bytes to write."""
@@ -103,7 +99,7 @@ class Talk:
                 if isinstance(reply, Ending):
                     self.ending = reply
                     return
-                if not isinstance(reply, bytes | str):
+                if reply is not None and not isinstance(reply, bytes | str):
                     self.work_on(message, reply)
                     return
             else:
@@ -113,8 +109,9 @@ class Talk:
                 except StopIteration as done:
                     message, reply = self._subject, done.value
                     self._subject, self._work = b"", None
-            self._owed += frame(reply)
-            self._answered.append(message)
+            if reply is not None:
+                self._owed += frame(reply)
+                self._answered.append(message)
 
     def written(self, at: float) -> None:
         """Count all replies so far: every byte is written."""
@@ -133,6 +130,10 @@ class Talk:
         """Start the send deadline: bytes wait to be written."""
         self._stalled_since = now
 
+    def rest(self, now: float) -> None:
+        """Take note that the conversation itself wants nothing read now; nobody is silent then."""
+        self._idle_since = self._silent_since = now
+
     def due(self, now: float) -> bytes:
         """End the conversation if it is stuck, idle or dead; return a ping if it is silent."""
         limits = self._limits
@@ -144,6 +145,8 @@ class Talk:
             return b""
         if self.ending is not None:
             return b""
+        if self.said:
+            self.said, self._idle_since = False, now
         if self.heard:
             self.heard, self._idle_since = 0, now
             self.other_reads += 1

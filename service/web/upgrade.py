@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from service.calls.caller import Caller, valid_traceparent
 from service.conversation import Link
 from service.net.connection import Connection
-from service.net.links import AsgiLink, AsgiReceive, AsgiSend
+from service.net.message_link import AsgiLink, AsgiReceive, AsgiSend
 from service.networks import Networks
 from service.plain import plain
 from service.tally import Refusal

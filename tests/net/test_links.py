@@ -9,7 +9,7 @@ from websockets.frames import Opcode
 
 from service.calls.session import Session
 from service.ending import ABORTED, DRAINED, completed
-from service.net.links import AsgiLink
+from service.net.message_link import AsgiLink
 from tests.peers.callers import AsgiCaller, StreamCaller
 from tests.peers.calling import calling
 from tests.peers.serving import terminate

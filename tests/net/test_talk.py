@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 
-from service.conversation import Limits, Message, Work
+from service.conversation import Limits, Message, Mouth, Work
 from service.ending import ABORTED, DRAINED, STUCK, Ending, rejected
 from service.net.talk import FRAMES_AT_ONCE, GATHER_BYTES, Talk
 from service.websocket.wire import PING, frame
@@ -21,15 +21,22 @@ REFUSED = rejected("odd_length", 1003, "odd")
 
 
 class Parrot:
-    """Returns each message; `bad` ends the call, `long` is answered in three pieces."""
+    """Returns each message; `bad` ends the call, `long` is answered in three pieces.
 
-    def __init__(self, greeting: Message | None = None) -> None:
-        self.greeting = greeting
+    `silence` has no reply.
+    """
+
+    def __init__(self) -> None:
         self.counted: list[tuple[Message, float]] = []
 
-    def receive(self, message: Message) -> Message | Ending | Work:
+    def begin(self, mouth: Mouth) -> None:
+        """Say nothing."""
+
+    def receive(self, message: Message) -> Message | Ending | Work | None:
         if message == b"bad":
             return REFUSED
+        if message == b"silence":
+            return None
         return self._in_pieces(message) if message == b"long" else message
 
     def replied(self, message: Message, seconds: float) -> None:
@@ -76,9 +83,10 @@ def test_replies_come_in_the_order_of_their_messages(talk: Talk) -> None:
     assert all_of(talk, binary(*sent)) == frames(*sent)
 
 
-def test_a_greeting_is_said_before_anything_is_heard() -> None:
-    assert Talk(Parrot("hello"), LIMITS, 0.0).begin() == frame("hello")
-    assert Talk(Parrot(), LIMITS, 0.0).begin() == b""
+def test_a_message_without_a_reply_is_not_counted_as_one(talk: Talk) -> None:
+    assert talk.take(binary(b"a", b"silence", b"b"), 0.0) == frames(b"a", b"b")
+    talk.written(1.0)
+    assert talk.conversation.counted == [(b"a", 1.0), (b"b", 1.0)]  # type: ignore[attr-defined]
 
 
 def test_pongs_go_ahead_of_replies(talk: Talk) -> None:

@@ -15,7 +15,7 @@ from websockets.uri import parse_uri
 
 from service.conversation import CLOSE_SECONDS, Message
 from service.ending import ABORTED, Ending, completed
-from service.net.links import MessageLink
+from service.net.message_link import MessageLink
 
 
 class HungUp(Exception):
@@ -60,6 +60,7 @@ class MemoryLink(MessageLink):
     """A link over memory channels; a message is taken only when it is read."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._to_peer, self.from_service = trio.open_memory_channel[Message | Ending](0)
         self.to_service, self._from_peer = trio.open_memory_channel[Message](0)
         self.leave_code: int | None = None
