@@ -53,6 +53,15 @@ def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _handler(value: str) -> str:
+    module, _, function = value.partition(":")
+    if value != "echo" and not (
+        function.isidentifier() and all(part.isidentifier() for part in module.split("."))
+    ):
+        raise ValueError("not a handler")
+    return value
+
+
 def _codec_order(values: tuple[str, ...]) -> tuple[str, ...]:
     if not values or not set(values) <= set(codec.ORDER) or len(set(values)) < len(values):
         raise ValueError("not an order of codecs")
@@ -171,6 +180,10 @@ class Settings(BaseSettings):
     tls_key_file: Path | None = _setting(
         None, "path", "the certificate's private key (PEM)",
         "a private key, given together with the certificate",
+    )  # fmt: skip
+    handler: Annotated[str, AfterValidator(_handler)] = _setting(
+        "echo", "handler", "who answers calls: `echo`, or an async function of your own",
+        "echo, or module:function",
     )  # fmt: skip
     console: bool = _setting(
         True, "switch", "serve the console, a page to hear and see the service, at /",

@@ -21,6 +21,7 @@ CLOSE_CODES = (
     "1014", "3xxx", "4xxx", "other",
 )  # fmt: skip
 
+NORMAL_CLOSURE = 1000
 GOING_AWAY = 1001
 PROTOCOL_ERROR = 1002
 UNSUPPORTED_DATA = 1003
@@ -55,6 +56,7 @@ STUCK = Ending("stuck", told=False)
 DRAINED = Ending("drained", GOING_AWAY, "the service is restarting; please reconnect")
 DISMISSED = Ending("dismissed", POLICY_VIOLATION, "an operator ended the call")
 REVOKED = Ending("dismissed", POLICY_VIOLATION, "the token was revoked")
+FINISHED = Ending("completed", NORMAL_CLOSURE)  # by us: the handler has returned
 FAULT = Ending("error", INTERNAL_ERROR, "internal error")
 
 

@@ -29,6 +29,8 @@ from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
 
 from service import __version__, codec, logs, signals
+from service.calls.clock import Clock
+from service.calls.handled import Handling
 from service.calls.roster import Roster
 from service.config import ConfigurationError, Settings, unknown_variables
 from service.conversation import CLOSE_SECONDS
@@ -88,10 +90,11 @@ async def serve(
     tally = Tally(codec.available(), codec.LAWS)
     codecs = {name: name in codec.available() for name in codec.ORDER}
     metrics = Metrics(roster, tally, codecs, access)
-    tracing = _tracing()
+    tracing, handling = _tracing(), _handling(settings.handler)
     refusals = Refusals(tally)
+    parts = settings, roster, tally, access, metrics, tracing, handling
     shared = Shared(
-        app=ASGIWrapper(create_app(settings, roster, tally, access, metrics, tracing)),
+        app=ASGIWrapper(create_app(*parts)),
         config=_hypercorn_config(),
         context=WorkerContext(None),
         lobby=Lobby(descriptors.lobby),
@@ -108,7 +111,7 @@ async def serve(
     if settings.admin_port is not None:
         admin = replace(
             shared,
-            app=ASGIWrapper(create_admin_app(settings, roster, tally, access, metrics, tracing)),
+            app=ASGIWrapper(create_admin_app(*parts)),
             lobby=Lobby(operators),
             tls=None,
             proxies=Proxies(Networks(()), refusals),
@@ -124,6 +127,8 @@ async def serve(
                 background.start_soon(shared.pump.run)
             background.start_soon(_watch_lag, tally)
             background.start_soon(reload.watch)
+            if handling is not None:
+                background.start_soon(handling.clock.run)
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as listening:
                     for door in doors:
@@ -221,6 +226,15 @@ def _tracing() -> "Tracing | None":
         ) from None
     except ValueError as error:
         raise ConfigurationError(f"OpenTelemetry cannot start: {error}") from None
+
+
+def _handling(name: str) -> Handling | None:
+    """Return who answers calls, None for the echo."""
+    if name == "echo":
+        return None
+    from service.handlers.load import load
+
+    return Handling(name, load(name), Clock())
 
 
 @asynccontextmanager

@@ -39,6 +39,9 @@ class TlsFailure(StrEnum):
     PROTOCOL = "protocol"
 
 
+#: Why audio was dropped that a handler should have heard.
+DROPS = ("live", "unheard")
+
 _FRAME_BYTES = (80, 160, 320, 480, 640, 960, 1280, 1920, 3840, 16384, 65536, 1048576)
 _CODEC_SECONDS = (
     0.25e-6, 0.5e-6, 1e-6, 2e-6, 4e-6, 8e-6, 16e-6, 32e-6, 64e-6, 125e-6, 250e-6, 500e-6,
@@ -56,6 +59,9 @@ _STALL_SECONDS = 0.02
 #: The most samples of one stall: 30 s, when the liveness probe has given up. A process that was
 #: stopped for hours must not count for long when it goes on.
 _MOST_LAG_SAMPLES = 1200
+_QUEUE_SECONDS = (0.02, 0.04, 0.06, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_JITTER_SECONDS = (1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 1)
+_CLEAR_SECONDS = (50e-6, 200e-6, 1e-3, 5e-3, 0.02, 0.1, 0.5, 1, 5)
 # Most calls last 1 to 30 minutes; there a bound is at most twice the one before.
 _SESSION_SECONDS = (
     1, 5, 15, 30, 60, 120, 180, 240, 300, 420, 600, 900, 1200, 1800, 3600, 2 * 3600, 4 * 3600,
@@ -105,6 +111,13 @@ class Tally:
         self.sessions_started = 0
         self.sessions: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         self.peer_closes = dict.fromkeys(CLOSE_CODES, 0)
+        self.spoken_frames = 0
+        self.underruns = 0
+        self.handler_errors = 0
+        self.queue_seconds = {name: Histogram(_QUEUE_SECONDS) for name in ("inbound", "outbound")}
+        self.interarrival_jitter_seconds = Histogram(_JITTER_SECONDS)
+        self.clear_seconds = Histogram(_CLEAR_SECONDS)
+        self.frames_dropped = dict.fromkeys(DROPS, 0)
         self.codec_fallbacks = dict.fromkeys(codecs, 0)
         self.refused: dict[str, int] = dict.fromkeys(Refusal, 0)
         self.tls_failures: dict[str, int] = dict.fromkeys(TlsFailure, 0)
@@ -127,10 +140,10 @@ class Tally:
 
     @property
     def frames(self) -> dict[str, int]:
-        """Frames by direction, from the sizes of frames and the turnarounds of replies."""
+        """Frames by direction: by their sizes; by the turnarounds of replies, and unasked."""
         return {
             "inbound": sum(histogram.count for histogram in self.frame_bytes.values()),
-            "outbound": self.turnaround_seconds.count,
+            "outbound": self.turnaround_seconds.count + self.spoken_frames,
         }
 
     @property

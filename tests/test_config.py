@@ -34,7 +34,7 @@ def test_the_environment_sets_every_field(monkeypatch: pytest.MonkeyPatch, tmp_p
         "TRUSTED_PROXIES": "10.0.0.0/8, ::1", "PROXY_PROTOCOL": "true",
         "MAX_SESSIONS_PER_TOKEN": "6", "MAX_SESSIONS_PER_ADDRESS": "7",
         "MAX_UPGRADES_PER_TOKEN": "8", "MAX_UPGRADES_PER_ADDRESS": "9", "END_REVOKED": "true",
-        "TOKENS_FILE": str(tmp_path), "TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k",
+        "TOKENS_FILE": str(tmp_path), "TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k", "HANDLER": "a.b:c",
         "CONSOLE": "false", "CONFORMANCE_ECHO": "true", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
     }  # fmt: skip
     for name, value in values.items():
@@ -58,6 +58,7 @@ def test_the_environment_sets_every_field(monkeypatch: pytest.MonkeyPatch, tmp_p
         ("SEND_TIMEOUT_SECONDS", "0"), ("DRAIN_SECONDS", "-1"), ("DRAIN_SECONDS", "inf"),
         ("ALLOWED_ORIGINS", "example.com"), ("ALLOWED_ORIGINS", "https://example.com/path"),
         ("CODEC_ORDER", "opus"), ("CODEC_ORDER", ","), ("CODEC_ORDER", "numpy,numpy"),
+        ("HANDLER", "bot"), ("HANDLER", "a-b:c"), ("HANDLER", "bot:"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,proxy.example"), ("TRUSTED_PROXIES", "unix"),
         ("TRUSTED_PROXIES", "10.0.0.1/8"), ("PROXY_PROTOCOL", "v2"), ("PROXY_PROTOCOL", "true"),
         ("LOG_LEVEL", "loud"), ("LOG_FORMAT", "xml"), ("CONFORMANCE_ECHO", "perhaps"),

@@ -18,7 +18,10 @@ ROWS = (
         "reload": "tokens and certificate, taken anew as their files change",
         "signals": "what each signal does",
     },
-    {"web": "the Quart apps: admission, upgrade, pages, metrics, admin"},
+    {
+        "web": "the Quart apps: admission, upgrade, pages, metrics, admin",
+        "handlers": "what a handler sees of its call, and how it is found",
+    },
     {
         "net": "sockets: connections, messages and endings, never audio",
         "calls": "what a call does, without a socket: terms, audio, roster",
@@ -70,8 +73,8 @@ HOMES = {
 #: What cannot do I/O must not even be able to ask for it.
 WITHOUT_IO = (
     "websocket", "audio", "bearer", "codec", "ending", "tally", "conversation", "calls.caller",
-    "calls.terms", "calls.session", "calls.resampling", "net.talk", "net.proxy", "networks",
-    "web.forwarded",
+    "calls.events", "calls.playout", "calls.terms", "calls.session", "calls.resampling", "net.talk",
+    "net.proxy", "networks", "web.forwarded",
 )  # fmt: skip
 FILES = {
     ".".join(path.relative_to(SERVICE).with_suffix("").parts).removesuffix(".__init__"): path

@@ -78,7 +78,7 @@ class Call:
         _log.info("session_started", **rates, **first)
         ending = DRAINED
         try:
-            ending = await hold(link, session, self._limits, place)
+            ending = await self._converse(link, place)
         finally:
             seconds = trio.current_time() - self._began
             self._count(ending, seconds)
@@ -97,6 +97,9 @@ class Call:
             )
             if span is not None:
                 self._end_span(span, ending, code)
+
+    async def _converse(self, link: Link, place: Place) -> Ending:
+        return await hold(link, self._session, self._limits, place)
 
     def facts(self) -> dict[str, Any]:
         """Return what is known of the call by now; the numbers are of inbound frames."""

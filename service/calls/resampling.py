@@ -1,6 +1,7 @@
 """The audio of a call whose replies have another sample rate, without I/O."""
 
 from collections import deque
+from collections.abc import Generator
 from typing import Any
 
 from service.audio.encodings import BYTES_PER_SAMPLE
@@ -49,7 +50,7 @@ class ResamplingSession(Session):
             self._replies_seconds.append(len(reply) * self._seconds_per_reply_byte)
         return reply
 
-    def _in_pieces(self, message: bytes) -> Work:
+    def _in_pieces(self, message: bytes) -> Generator[None, None, bytes]:
         reply = yield from super()._in_pieces(message)
         self._replies_seconds.append(len(reply) * self._seconds_per_reply_byte)
         return reply

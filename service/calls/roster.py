@@ -41,6 +41,7 @@ class Roster:
         self.stopping = False
         self._refuses_from = inf
         self.drain_deadline = 0.0
+        self.drain_begun = trio.Event()
         self._places: set[Place] = set()
         self._calls: dict[str, Place] = {}  # those with a call, by its id; the longest is first
         self._numbers = count(1)
@@ -62,11 +63,13 @@ class Roster:
         During a drain this can only shorten the notice.
         """
         self._refuses_from = min(self._refuses_from, trio.current_time() + notice_seconds)
+        self.drain_begun.set()
         return self._refuses_from
 
     def take_back_the_drain(self) -> None:
         """Be ready again; not for when the process is `stopping`."""
         self._refuses_from = inf
+        self.drain_begun = trio.Event()
 
     def refusal(self, token: Token | None = None, network: str | None = None) -> Refusal | None:
         """Return why no further call is admitted, of this caller if given, or None."""

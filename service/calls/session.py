@@ -5,7 +5,7 @@ itself only the figures of the log line at its end.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from time import perf_counter
 from typing import Any
 
@@ -31,7 +31,8 @@ _WAV_HEADER = rejected(
 Conversion = tuple[Callable[[bytes], bytes], Histogram]
 
 
-def _converted(frame: bytes, conversions: tuple[Conversion, ...]) -> bytes:
+def converted(frame: bytes, conversions: tuple[Conversion, ...]) -> bytes:
+    """Return the frame after these conversions, whose time is counted."""
     for convert, seconds in conversions:
         began = perf_counter()
         frame = convert(frame)
@@ -130,7 +131,7 @@ class Session:
             self.trace(size)
         if self._long:
             return self._in_pieces(message)
-        return _converted(message, self._conversions) if self._conversions else message
+        return converted(message, self._conversions) if self._conversions else message
 
     def _look_at(self, message: bytes | str) -> Ending | None:
         """Check a message's kind and size; return the ending that a bad one brings."""
@@ -151,7 +152,7 @@ class Session:
         self.largest = size if self.largest is None else max(self.largest, size)
         return None
 
-    def _in_pieces(self, message: bytes) -> Work:
+    def _in_pieces(self, message: bytes) -> Generator[None, None, bytes]:
         """Convert a long frame; its reply waits for the tap too, which is a long one here."""
         size = self._piece_bytes
         pieces = [message[start : start + size] for start in range(0, len(message), size)]

@@ -14,9 +14,12 @@ from service.audio.rates import RATES
 SAMPLE_RATES = range(1, 192_001)
 #: The parameters of /ws/audio; README.md has their table.
 PARAMETERS = (
-    "encoding", "reply", "codec", "sample_rate", "reply_rate", "channels", "events", "access_token",
+    "encoding", "reply", "codec", "sample_rate", "reply_rate", "channels", "events", "live", "lead",
+    "access_token",
 )  # fmt: skip
 _RATES = "one of " + ", ".join(map(str, RATES))
+#: How far ahead of the clock a handler's audio may be sent, in milliseconds.
+LEADS = range(1001)
 #: So many unknown parameters are told, no more: their names are the caller's.
 _MOST_TOLD = 5
 
@@ -33,7 +36,9 @@ class BadParameter(Exception):  # noqa: N818
 class Terms:
     """The codec tier, the encodings by their own names, and the samples a second of each way.
 
-    `events` says that the caller wants to be told of events in JSON text messages.
+    `events` says that the caller wants to be told of events in JSON text messages. The next two
+    concern only calls with a handler. `live` audio is of no use late. `lead` is how far ahead of
+    the clock the handler's audio is sent, in seconds.
     """
 
     codec: str
@@ -42,6 +47,8 @@ class Terms:
     sample_rate: int
     reply_rate: int
     events: bool = False
+    live: bool = False
+    lead: float = 0.04
 
     @classmethod
     def parse(cls, query: Mapping[str, str], codec_order: Sequence[str]) -> Self:
@@ -51,7 +58,7 @@ class Terms:
         the best of `codec_order`.
         """
         encoding = _encoding(query, "encoding", "pcm16")
-        sample_rate = _sample_rate(query.get("sample_rate", "8000"))
+        sample_rate = _whole_number(query, "sample_rate", "8000", SAMPLE_RATES)
         _only(query, "channels", "1", "1; audio is mono")
         return cls(
             codec=codec.resolve(query.get("codec", "").lower(), codec_order),
@@ -60,6 +67,8 @@ class Terms:
             sample_rate=sample_rate,
             reply_rate=_reply_rate(query.get("reply_rate"), sample_rate),
             events=_only(query, "events", "json", "json, or left out"),
+            live=_only(query, "live", "true", "true, or left out"),
+            lead=_whole_number(query, "lead", "40", LEADS) / 1000,
         )
 
     def facts(self) -> dict[str, str | int]:
@@ -103,12 +112,13 @@ def _only(query: Mapping[str, str], parameter: str, value: str, allowed: str) ->
     return given is not None
 
 
-def _sample_rate(value: str) -> int:
-    rate = _whole(value)
-    if rate not in SAMPLE_RATES:
-        allowed = f"a whole number from {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]}"
-        raise BadParameter("sample_rate", value, allowed)
-    return rate
+def _whole_number(query: Mapping[str, str], parameter: str, default: str, allowed: range) -> int:
+    value = query.get(parameter, default)
+    number = _whole(value)
+    if number not in allowed:
+        least, most = allowed[0], allowed[-1]
+        raise BadParameter(parameter, value, f"a whole number from {least} to {most}")
+    return number
 
 
 def _reply_rate(value: str | None, sample_rate: int) -> int:

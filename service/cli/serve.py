@@ -49,11 +49,16 @@ def _notify_systemd(state: bytes) -> None:
 @click.command()
 @click.option("--host", help="Address to listen on (RT_AUDIO_HOST).")
 @click.option("--port", help="TCP port; 0 lets the system choose (RT_AUDIO_PORT).")
+@click.option("--handler", help="Who answers: echo, or module:function (RT_AUDIO_HANDLER).")
 @click.option("--log-level", help="debug, info, warning or error (RT_AUDIO_LOG_LEVEL).")
 @click.pass_context
 @exit_statuses()
 def serve(
-    context: click.Context, host: str | None, port: str | None, log_level: str | None
+    context: click.Context,
+    host: str | None,
+    port: str | None,
+    handler: str | None,
+    log_level: str | None,
 ) -> None:
     """Serve until SIGTERM, which lets calls finish, or SIGINT.
 
@@ -74,7 +79,7 @@ def serve(
     from service.server import serve as serve_until_signal
 
     try:
-        settings = Settings.load(host=host, port=port, log_level=log_level)
+        settings = Settings.load(host=host, port=port, handler=handler, log_level=log_level)
         logs.set_up(settings.log_level, settings.log_format)
         in_full = trio.run(partial(serve_until_signal, settings, task_status=_Listening(settings)))
         # All is over: a signal from now on would only spoil the exit status.

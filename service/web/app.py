@@ -16,6 +16,7 @@ from service import logs
 from service.bearer import Token
 from service.calls.call import Call, Echo, hold
 from service.calls.caller import Caller
+from service.calls.handled import HandledCall, Handling
 from service.calls.roster import Roster
 from service.calls.terms import BadParameter, Terms, unknown_parameters
 from service.config import Settings
@@ -50,11 +51,12 @@ def create_app(
     access: Access,
     metrics: Metrics,
     tracing: "Tracing | None" = None,
+    handling: Handling | None = None,
 ) -> QuartTrio:
     """Return the public app over the given state, all of which may be shared with a server."""
     trusted = Networks(settings.trusted_proxies)
     admission = Admission(settings, access, roster)
-    upgrades = _Upgrades(settings, roster, tally, admission, tracing, trusted)
+    upgrades = _Upgrades(settings, roster, tally, admission, tracing, handling, trusted)
     app = _calls_and_probes(roster, upgrades)
     if settings.admin_port is None:
         _add_pages(app, settings, admission, trusted, metrics)
@@ -69,12 +71,13 @@ def create_admin_app(
     access: Access,
     metrics: Metrics,
     tracing: "Tracing | None" = None,
+    handling: Handling | None = None,
 ) -> QuartTrio:
     """Return the app of the admin listener over the same state as the public one."""
     # No proxy is in front of operators: what a header tells of another address is not believed.
     nobody = Networks(())
     admission = Admission(settings, access, roster)
-    upgrades = _Upgrades(settings, roster, tally, admission, tracing, nobody)
+    upgrades = _Upgrades(settings, roster, tally, admission, tracing, handling, nobody)
     app = _calls_and_probes(roster, upgrades)
     _add_pages(app, settings, admission, nobody, metrics)
     Admin(settings, roster).register(app)
@@ -119,12 +122,13 @@ class _Upgrades:
         tally: Tally,
         admission: Admission,
         tracing: "Tracing | None",
+        handling: Handling | None,
         trusted: Networks,
     ) -> None:
         self._settings, self._roster, self._tally = settings, roster, tally
         self._admission, self._tracing = admission, tracing
         self._limits, self._trusted = limits_of(settings), trusted
-        self._refusals = Refusals(tally)
+        self._refusals, self._handling = Refusals(tally), handling
 
     def register(self, app: App) -> None:
         app.get("/ws/audio")(self.not_upgraded)
@@ -139,7 +143,7 @@ class _Upgrades:
         caller, token = self._check(upgrade, query)
         terms = Terms.parse(query, self._settings.codec_order)
         with self._admission.place(caller, token) as place:
-            call = Call(terms, caller, self._tally, self._limits, self._tracing)
+            call = self._call(terms, caller, query)
             self._roster.enlist(place, call)
             headers = {"RT-Audio-Codec": terms.codec, "RT-Audio-Session": call.id}
             slips = unknown_parameters(query)
@@ -149,6 +153,15 @@ class _Upgrades:
             self._note_fallback(query, terms, call)
             link = await accept(upgrade, headers)
             await call.run(link, place)
+
+    def _call(self, terms: Terms, caller: Caller, query: dict[str, str]) -> Call:
+        parts = terms, caller, self._tally, self._limits, self._tracing
+        if self._handling is None:
+            return Call(*parts)
+        query.pop("access_token", None)
+        return HandledCall(
+            *parts, handling=self._handling, parameters=query, draining=self._roster.drain_begun
+        )
 
     async def echo(self, upgrade: Websocket) -> None:
         caller, token = self._check(upgrade, upgrade.args.to_dict())

@@ -141,6 +141,24 @@ class _ServiceCollector(Collector):
                 "certificate_expiry_timestamp_seconds", "When the certificate expires.",
                 tally.certificate_expires,
             )  # fmt: skip
+        yield _histogram(
+            "queue_seconds", "Audio that waits for a handler, or to be played.", ["direction"],
+            (((name,), histogram) for name, histogram in tally.queue_seconds.items()),
+        )  # fmt: skip
+        yield _counter(
+            "frames_dropped", "Frames that came for a handler, who never heard them.", "reason",
+            tally.frames_dropped,
+        )  # fmt: skip
+        yield _histogram(
+            "interarrival_jitter_seconds", "How much earlier or later than due a frame came.", [],
+            [((), tally.interarrival_jitter_seconds)],
+        )  # fmt: skip
+        yield _count("underruns", "Gaps in a handler's speech.", tally.underruns)
+        yield _histogram(
+            "clear_seconds", "From a handler's clear to the last byte of what it had played.", [],
+            [((), tally.clear_seconds)],
+        )  # fmt: skip
+        yield _count("handler_errors", "Calls ended by a handler's bug.", tally.handler_errors)
         yield _gauge("draining", "1 while the service is going away.", roster.draining)
         yield _gauge(
             "accepting", "1 while GET /capacity answers 200: not draining, and not full.",

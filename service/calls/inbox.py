@@ -1,0 +1,78 @@
+"""What waits for a handler: audio and events, in the order in which they came.
+
+At most HEAR_SECONDS of audio wait, and EVENTS events. When more has come:
+
+- While the handler listens, its caller is not read. Nothing is lost.
+- A caller that is `live` cannot wait. For it, and while the handler does not listen at all, the
+  oldest audio is dropped, and counted. Of the events the newest is dropped.
+"""
+
+from collections import deque
+
+from service.calls.events import Event
+from service.tally import Tally
+
+HEAR_SECONDS = 2.0
+EVENTS = 64
+
+
+class Inbox:
+    """One call's inbox. Audio is PCM16 of so many `bytes_per_second`."""
+
+    def __init__(self, bytes_per_second: int, tally: Tally, *, live: bool) -> None:
+        self._bytes_per_second, self._tally, self._live = bytes_per_second, tally, live
+        self._items: deque[bytes | Event] = deque()
+        self._audio_bytes = self._events = 0
+        self.listening = False
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
+
+    @property
+    def seconds(self) -> float:
+        """How much audio waits."""
+        return self._audio_bytes / self._bytes_per_second
+
+    @property
+    def full(self) -> bool:
+        """Whether more has come than may wait."""
+        return self.seconds > HEAR_SECONDS or self._events > EVENTS
+
+    @property
+    def half_empty(self) -> bool:
+        """Whether there is room again for a caller that was not read."""
+        return self.seconds <= HEAR_SECONDS / 2 and self._events <= EVENTS / 2
+
+    def keep(self, item: bytes | Event) -> None:
+        """Take audio or an event; make room if nobody listens, or if the caller cannot wait."""
+        self._items.append(item)
+        self._count(item, 1)
+        if self.full and (self._live or not self.listening):
+            if isinstance(item, bytes):
+                self._drop_oldest_audio()
+            else:
+                self._count(self._items.pop(), -1)
+
+    def take(self) -> bytes | Event:
+        """Return what came first."""
+        item = self._items.popleft()
+        self._count(item, -1)
+        return item
+
+    def _drop_oldest_audio(self) -> None:
+        events = []
+        while self.full and self._items:
+            item = self.take()
+            if isinstance(item, bytes):
+                self._tally.frames_dropped["live" if self._live else "unheard"] += 1
+            else:
+                events.append(item)
+        for event in reversed(events):
+            self._items.appendleft(event)
+            self._count(event, 1)
+
+    def _count(self, item: bytes | Event, number: int) -> None:
+        if isinstance(item, bytes):
+            self._audio_bytes += number * len(item)
+        else:
+            self._events += number

@@ -1,0 +1,258 @@
+"""What a handler knows of its call, and can do with it.
+
+    async def answer(call: Call) -> None:
+        async for frame in call.frames():
+            await call.play(frame)
+
+Audio is PCM16: mono, signed, little-endian. The handler runs in the call's nursery. When the caller
+leaves, iteration ends and the other methods raise HungUp; some seconds later the handler is
+cancelled. When the handler returns, the call ends once everything that was played was heard.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from itertools import count
+from typing import Any, Final, Generic, TypeVar
+
+import trio
+
+from service.audio.rates import RATES
+from service.audio.resample import Resampler
+from service.calls.duplex import DIGITS, HEARD, PLAY_SECONDS, Duplex
+from service.calls.events import Event
+from service.calls.handled import HandledCall
+from service.ending import Ending
+
+#: Longer audio is converted in pieces of so many seconds; other calls have their turn in between.
+_PIECE_SECONDS = 0.2
+
+Item = TypeVar("Item")
+
+
+class HungUp(Exception):  # noqa: N818
+    """The call is over: nothing can be played or sent any more."""
+
+
+class Call:
+    """One call, as its handler sees it. A `rate` is samples a second, by default the caller's.
+
+    `id` is the call's name in the logs, `peer` the caller's address and port. `parameters` are
+    those of the caller's URL, without its token. `encoding` (pcm16, ulaw or alaw) and `rate` are
+    what the caller sends. `draining` is set once the service goes away.
+    """
+
+    def __init__(self, call: HandledCall) -> None:
+        self.id: Final[str] = call.id
+        self.peer: Final[str] = call.caller.peer
+        self.parameters: Final[Mapping[str, str]] = call.parameters
+        self.encoding: Final[str] = call.terms.encoding
+        self.rate: Final[int] = call.terms.sample_rate
+        self.draining: Final[trio.Event] = call.draining
+        self._duplex = call.duplex
+        self._reply_rate = call.terms.reply_rate
+        self._ears: dict[int, _Ear] = {}
+        self._resampler: Resampler | None = None  # of what is played
+        self._numbers = count(1)
+
+    def frames(self, rate: int | None = None, milliseconds: int = 20) -> AsyncIterator[bytes]:
+        """Iterate over the caller's audio, in frames of exactly this length, until the call ends.
+
+        The last frame is filled up with silence. Events are passed over. Raises ValueError for
+        another rate than those of `service.audio.rates`.
+        """
+        return _Frames(self._duplex, self._ear(rate), milliseconds)
+
+    def events(
+        self, rate: int | None = None, milliseconds: int = 20
+    ) -> AsyncIterator[bytes | Event]:
+        """Iterate over the caller's audio as `frames` does, and Mark, Digits and Message."""
+        return _Events(self._duplex, self._ear(rate), milliseconds)
+
+    async def play(self, pcm: bytes, rate: int | None = None) -> None:
+        """Play audio of any length behind all that waits; wait while over five seconds wait.
+
+        Raises HungUp once the call is over, and ValueError for half a sample or a wrong rate.
+        """
+        if len(pcm) % 2:
+            raise ValueError(f"PCM16 has two bytes a sample, not {len(pcm)} in all")
+        source = self.rate if rate is None else rate
+        self._resample_from(source)
+        size = int(source * _PIECE_SECONDS) * 2
+        for start in range(0, len(pcm), size):
+            while self._duplex.waiting > PLAY_SECONDS and not self._duplex.ended:
+                await self._duplex.changed()
+            self._be_on_the_line()
+            piece = pcm[start : start + size]
+            self._duplex.play(piece if self._resampler is None else self._resampler.convert(piece))
+            if len(pcm) > size:
+                await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def heard(self) -> None:
+        """Wait until the caller has heard all that was played so far, or it was cleared.
+
+        Raises HungUp once the call is over.
+        """
+        self._finish_sentence()
+        name = f"{HEARD}{next(self._numbers)}"
+        self._duplex.mark(name)
+        while self._duplex.unheard(name):
+            await self._duplex.changed()
+        self._be_on_the_line()
+        await trio.lowlevel.checkpoint()
+
+    def mark(self, name: str) -> None:
+        """Have `events` yield Mark(name) once the caller has heard all that was played so far."""
+        if name.startswith(HEARD):
+            raise ValueError(f"a mark's name cannot begin with {HEARD}")
+        self._finish_sentence()
+        self._duplex.mark(name)
+
+    def clear(self) -> int:
+        """Stop playing at once, and forget the marks.
+
+        Return how many milliseconds were heard of what was played since the last silence.
+        """
+        if self._resampler is not None:
+            self._resampler.reset()
+        return round(self._duplex.clear() * 1000)
+
+    @property
+    def position(self) -> int:
+        """How many milliseconds of what was played the caller has heard, since the call began."""
+        return round(self._duplex.position * 1000)
+
+    @property
+    def waiting(self) -> int:
+        """How many milliseconds of audio wait to be played."""
+        return round(self._duplex.waiting * 1000)
+
+    async def send(self, data: Any) -> bool:
+        """Send data, any JSON value, to a caller that takes events; return whether this one does.
+
+        Raises HungUp once the call is over.
+        """
+        return await self._say({"type": "message", "message": data})
+
+    async def send_digits(self, digits: str) -> bool:
+        """Send keys (`0` to `9`, `*`, `#`, `A` to `D`) as `send` sends data."""
+        if not set(digits) <= DIGITS:
+            raise ValueError(f"{digits!r} are no keys of a telephone")
+        return await self._say({"type": "digits", "digits": digits})
+
+    def hang_up(self, code: int = 1000, reason: str = "") -> None:
+        """End the call at once, with a close code (1000, or 3000 to 4999) and a reason."""
+        if code != 1000 and not 3000 <= code <= 4999:
+            raise ValueError(f"{code} is not 1000, nor from 3000 to 4999")
+        self._duplex.end(Ending("completed", code, reason))
+
+    async def finish(self) -> None:
+        """Wait until everything that was played was heard, by the clock, or the call is over."""
+        self._finish_sentence()
+        while not self._duplex.silent:
+            await self._duplex.changed()
+
+    async def _say(self, event: dict[str, Any]) -> bool:
+        await trio.lowlevel.checkpoint()
+        await self._duplex.written()
+        self._be_on_the_line()
+        return self._duplex.say(event)
+
+    def _be_on_the_line(self) -> None:
+        if self._duplex.ended:
+            raise HungUp
+
+    def _ear(self, rate: int | None) -> "_Ear":
+        target = self.rate if rate is None else rate
+        if target not in self._ears:
+            self._ears[target] = _Ear(self.rate, target)
+        return self._ears[target]
+
+    def _resample_from(self, source: int) -> None:
+        """Have the resampler of this rate; what another one has held back is played first."""
+        target = self._reply_rate
+        if source != (target if self._resampler is None else self._resampler.source):
+            self._finish_sentence()
+            self._resampler = None if source == target else Resampler(source, target)
+
+    def _finish_sentence(self) -> None:
+        if self._resampler is not None:
+            self._duplex.play(self._resampler.flush())
+
+
+class _Ear:
+    """The caller's audio at one rate, of which frames of any length are cut."""
+
+    def __init__(self, source: int, target: int) -> None:
+        if target not in RATES:
+            raise ValueError(f"{target} Hz is not among {', '.join(map(str, RATES))}")
+        self._resampler = None if source == target else Resampler(source, target)
+        self._piece_bytes = int(source * _PIECE_SECONDS) * 2
+        self._pieces: deque[bytes] = deque()  # not resampled yet
+        self._pcm = bytearray()
+        self.rate = target
+
+    def hear(self, pcm: bytes) -> None:
+        size = self._piece_bytes
+        self._pieces.extend(pcm[start : start + size] for start in range(0, len(pcm), size))
+
+    def frame(self, size: int) -> bytes | None:
+        """Return the next frame, or None if it is not complete yet."""
+        while len(self._pcm) < size and self._pieces:
+            piece = self._pieces.popleft()
+            self._pcm += piece if self._resampler is None else self._resampler.convert(piece)
+        if len(self._pcm) < size:
+            return None
+        frame = bytes(self._pcm[:size])
+        del self._pcm[:size]
+        return frame
+
+    def last_frame(self, size: int) -> bytes | None:
+        """Return what is left, filled up with silence; None if nothing is."""
+        if self._resampler is not None:
+            self._pcm += self._resampler.flush()
+        if not self._pcm:
+            return None
+        frame, self._pcm = bytes(self._pcm[:size]), self._pcm[size:]
+        return frame.ljust(size, b"\0")
+
+
+class _Iterator(AsyncIterator[Item], Generic[Item]):
+    def __init__(self, duplex: Duplex, ear: _Ear, milliseconds: int) -> None:
+        self._duplex, self._ear = duplex, ear
+        self._size = ear.rate * milliseconds // 1000 * 2
+        if self._size < 2:
+            raise ValueError(f"{milliseconds} milliseconds are no length of a frame")
+
+    async def _next(self) -> bytes | Event:
+        frame = self._ear.frame(self._size)
+        if frame is not None:
+            # More audio came at once than one frame, so nothing below would wait.
+            await trio.lowlevel.checkpoint()
+            return frame
+        while True:
+            event = await self._duplex.event()
+            if event is None:
+                frame = self._ear.last_frame(self._size)
+                if frame is None:
+                    raise StopAsyncIteration
+                return frame
+            if not isinstance(event, bytes):
+                return event
+            self._ear.hear(event)
+            frame = self._ear.frame(self._size)
+            if frame is not None:
+                return frame
+
+
+class _Events(_Iterator[bytes | Event]):
+    async def __anext__(self) -> bytes | Event:
+        return await self._next()
+
+
+class _Frames(_Iterator[bytes]):
+    async def __anext__(self) -> bytes:
+        while True:
+            event = await self._next()
+            if isinstance(event, bytes):
+                return event

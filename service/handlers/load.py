@@ -1,0 +1,72 @@
+"""The user's handler, found by the name `module:function` from the working directory."""
+
+import difflib
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from service.calls.handled import HandledCall
+from service.config import ConfigurationError
+from service.handlers.call import Call, HungUp
+
+Answer = Callable[[HandledCall], Awaitable[None]]
+Handler = Callable[[Call], Awaitable[None]]
+
+
+def load(name: str) -> Answer:
+    """Return what answers calls by the handler of that name.
+
+    Raises ConfigurationError, one line, for a wrong module, name or signature.
+    """
+    handler = _found(name)
+
+    async def answer(call: HandledCall) -> None:
+        seen = Call(call)
+        try:
+            await handler(seen)
+            await seen.finish()
+        except HungUp:
+            pass
+        except BaseExceptionGroup as group:  # out of the handler's own nurseries
+            if group.split(HungUp)[1] is not None:
+                raise
+
+    return answer
+
+
+def _found(name: str) -> Handler:
+    module_name, _, attribute = name.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise _wrong(name, f"there is no module {error.name} in {Path.cwd()}") from None
+        raise _wrong(name, f"importing {module_name} failed: {error}") from None
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise _wrong(
+            name,
+            f"importing {module_name} failed: {type(error).__name__}: {error} "
+            f"({where.filename}, line {where.lineno})",
+        ) from None
+    handler = getattr(module, attribute, None)
+    if handler is None:
+        near = difflib.get_close_matches(attribute, vars(module), 1)
+        hint = f"; {near[0]}?" if near else ""
+        raise _wrong(name, f"{module.__file__} has no {attribute}{hint}")
+    if not inspect.iscoroutinefunction(handler):
+        raise _wrong(name, f"{attribute} is not an async function")
+    try:
+        inspect.signature(handler).bind(None)
+    except TypeError:
+        raise _wrong(name, f"{attribute} must take one argument, the call") from None
+    found: Handler = handler
+    return found
+
+
+def _wrong(name: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"RT_AUDIO_HANDLER={name}: {why}")
