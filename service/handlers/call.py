@@ -53,6 +53,7 @@ class Call:
         self._ears: dict[int, _Ear] = {}
         self._resampler: Resampler | None = None  # of what is played
         self._numbers = count(1)
+        self._clears = 0
 
     def frames(self, rate: int | None = None, milliseconds: int = 20) -> AsyncIterator[bytes]:
         """Iterate over the caller's audio, in frames of exactly this length, until the call ends.
@@ -71,17 +72,20 @@ class Call:
     async def play(self, pcm: bytes, rate: int | None = None) -> None:
         """Play audio of any length behind all that waits; wait while over five seconds wait.
 
-        Raises HungUp once the call is over, and ValueError for half a sample or a wrong rate.
+        A `clear` meanwhile drops the rest of the audio. Raises HungUp once the call is over, and
+        ValueError for half a sample or a wrong rate.
         """
         if len(pcm) % 2:
             raise ValueError(f"PCM16 has two bytes a sample, not {len(pcm)} in all")
         source = self.rate if rate is None else rate
         self._resample_from(source)
-        size = int(source * _PIECE_SECONDS) * 2
+        size, clears = int(source * _PIECE_SECONDS) * 2, self._clears
         for start in range(0, len(pcm), size):
             while self._duplex.waiting > PLAY_SECONDS and not self._duplex.ended:
                 await self._duplex.changed()
             self._be_on_the_line()
+            if self._clears != clears:
+                break
             piece = pcm[start : start + size]
             self._duplex.play(piece if self._resampler is None else self._resampler.convert(piece))
             if len(pcm) > size:
@@ -109,12 +113,15 @@ class Call:
         self._duplex.mark(name)
 
     def clear(self) -> int:
-        """Stop playing at once, and forget the marks.
+        """Stop playing at once, and forget the marks; do nothing while nothing is played.
 
         Return how many milliseconds were heard of what was played since the last silence.
         """
+        self._clears += 1
         if self._resampler is not None:
             self._resampler.reset()
+        if self._duplex.silent:
+            return 0
         return round(self._duplex.clear() * 1000)
 
     @property
