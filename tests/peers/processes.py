@@ -138,9 +138,11 @@ def running(*command: object, **variables: str) -> Iterator[Logging]:
 
 
 @contextmanager
-def serving(port: int = 0, *, within: Sequence[str] = (), **variables: str) -> Iterator[Served]:
+def serving(
+    port: int = 0, *options: str, within: Sequence[object] = (), **variables: str
+) -> Iterator[Served]:
     """Have a `serve` process for the block; it listens. `within` is a program that becomes it."""
-    with spawn(*within, *SERVE, port, stderr=subprocess.PIPE, **variables) as process:
+    with spawn(*within, *SERVE, port, *options, stderr=subprocess.PIPE, **variables) as process:
         served = Served(process)
         try:
             served.port = served.logged("listening")["port"]
