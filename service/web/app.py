@@ -13,6 +13,7 @@ from quart import Response, Websocket, websocket
 from quart_trio import QuartTrio
 
 from service import logs
+from service.audio.rates import RATES
 from service.bearer import Token
 from service.calls.call import Call, Echo, hold
 from service.calls.caller import Caller
@@ -158,6 +159,9 @@ class _Upgrades:
         parts = terms, caller, self._tally, self._limits, self._tracing
         if self._handling is None:
             return Call(*parts)
+        if terms.sample_rate not in RATES:
+            allowed = ", ".join(map(str, RATES))
+            raise BadParameter("sample_rate", str(terms.sample_rate), f"one of {allowed}")
         query.pop("access_token", None)
         return HandledCall(
             *parts, handling=self._handling, parameters=query, draining=self._roster.drain_begun
