@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Awaitable, Callable
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -51,6 +52,7 @@ def _notify_systemd(state: bytes) -> None:
 @click.option("--port", help="TCP port; 0 lets the system choose (RT_AUDIO_PORT).")
 @click.option("--handler", help="Who answers: echo, or module:function (RT_AUDIO_HANDLER).")
 @click.option("--log-level", help="debug, info, warning or error (RT_AUDIO_LOG_LEVEL).")
+@click.option("--reload", is_flag=True, help="Start again when a *.py file here has changed.")
 @click.pass_context
 @exit_statuses()
 def serve(
@@ -59,6 +61,7 @@ def serve(
     port: str | None,
     handler: str | None,
     log_level: str | None,
+    reload: bool,
 ) -> None:
     """Serve until SIGTERM, which lets calls finish, or SIGINT.
 
@@ -81,10 +84,22 @@ def serve(
     try:
         settings = Settings.load(host=host, port=port, handler=handler, log_level=log_level)
         logs.set_up(settings.log_level, settings.log_format)
-        in_full = trio.run(partial(serve_until_signal, settings, task_status=_Listening(settings)))
+        run = _run_again_and_again() if reload else trio.run
+        in_full = run(partial(serve_until_signal, settings, task_status=_Listening(settings)))
         # All is over: a signal from now on would only spoil the exit status.
         for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
     except ConfigurationError as error:
         raise WrongSetting(str(error)) from None
     context.exit(0 if in_full else 1)
+
+
+def _run_again_and_again() -> Callable[[Callable[[], Awaitable[bool]]], bool]:
+    """Return what runs a service until its code has changed, and then starts it again."""
+    try:
+        from service.cli.reload import run
+    except ImportError:
+        raise WrongSetting(
+            "--reload needs watchfiles: pip install 'rt-audio-pipeline[reload]'"
+        ) from None
+    return run

@@ -46,13 +46,14 @@ def _found(name: str) -> Handler:
         if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
             raise _wrong(name, f"there is no module {error.name} in {Path.cwd()}") from None
         raise _wrong(name, f"importing {module_name} failed: {error}") from None
+    except SyntaxError as error:
+        where = f"{error.filename}, line {error.lineno}"
+        raise _wrong(name, f"importing {module_name} failed: {error.msg} ({where})") from None
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        raise _wrong(
-            name,
-            f"importing {module_name} failed: {type(error).__name__}: {error} "
-            f"({where.filename}, line {where.lineno})",
-        ) from None
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{frame.filename}, line {frame.lineno}"
+        why = f"{type(error).__name__}: {error} ({where})"
+        raise _wrong(name, f"importing {module_name} failed: {why}") from None
     handler = getattr(module, attribute, None)
     if handler is None:
         near = difflib.get_close_matches(attribute, vars(module), 1)

@@ -13,8 +13,8 @@ import pytest
 import trio
 
 from service.audio.resample import Resampler
-from tests.peers.bots import write_bots
 from tests.peers.callers import Caller, HungUp
+from tests.peers.printed import write_bots
 from tests.peers.processes import serving
 from tests.peers.reach import Service
 
@@ -34,6 +34,7 @@ async def answered_by(bot: str, folder: Path) -> AsyncIterator[Service]:
     handler = ("--handler", f"{bot}:answer")
     with serving(0, *handler, within=("env", "-C", folder)) as served, trio.fail_after(30):
         service = Service(served.port)
+        service.speaks_first = True
         yield service
         await service.hang_up()
         assert "Traceback" not in "".join(served.log)
