@@ -250,6 +250,7 @@ def firing_alerts() -> table.Panel:
 STREAMS = f"sum(rt_audio_sessions_active{{{WHERE}}})"
 TURNAROUND = "rt_audio_frame_turnaround_seconds"
 LAG = "rt_audio_event_loop_lag_seconds"
+QUEUE = "rt_audio_queue_seconds"
 RESTARTS = f"changes(process_start_time_seconds{{{OURS}}}"
 DURATION = "rt_audio_session_duration_seconds"
 EXPIRY = f"rt_audio_certificate_expiry_timestamp_seconds{{{WHERE}}}"
@@ -348,6 +349,27 @@ ROWS: dict[str, list[Panel]] = {
                      {"of 5 minutes, {{job}}": f"rt_audio:calls_failed:ratio5m{{{WHOLE}}}",
                       "of an hour": f"rt_audio:calls_failed:ratio1h{{{WHOLE}}}"},
                      ), 14.4 * 0.005).span(12),
+    ],
+    "Calls with a handler": [
+        times("Audio that waits", "For a handler to hear it, and to be played; empty without a "
+              "handler. Bad: inbound near 2 s, where a caller is paused or loses audio.",
+              {"{{direction}} p50": quantile(0.5, QUEUE, "direction"),
+               "{{direction}} p99": quantile(0.99, QUEUE, "direction")}),
+        times("Jitter of inbound frames", "How much earlier or later than due a frame comes. Bad: "
+              "a p99 that rises by itself; it is the callers' network.",
+              {f"p{100 * share:g}": quantile(share, "rt_audio_interarrival_jitter_seconds")
+               for share in (0.5, 0.99)}),
+        times("From clear to silence", "How long callers hear a handler that they have "
+              "interrupted, without their own buffers. Bad: p99 above two frame times.",
+              {f"p{100 * share:g}": quantile(share, "rt_audio_clear_seconds")
+               for share in (0.5, 0.99)}),
+        stacked("Frames dropped", "A second. Bad: live, a handler is too slow for its callers; "
+                "unheard are calls whose handler does not listen, as an announcement.",
+                {"{{reason}}": rate("rt_audio_frames_dropped_total", "reason")}).span(12),
+        stacked("Handlers' errors and underruns", "A second. Bad: errors, each a bug that cut a "
+                "call; underruns, a voice that is generated more slowly than it speaks.",
+                {"errors": f"sum({per_second('rt_audio_handler_errors_total')})",
+                 "underruns": f"sum({per_second('rt_audio_underruns_total')})"}).span(12),
     ],
     "The synthetic caller": [
         lines("Synthetic calls", "1 where the last call of rt-audio probe was right to the bit. "

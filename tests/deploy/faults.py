@@ -27,6 +27,7 @@ import trio
 
 from tests.deploy.scene import (
     ABUSED,
+    ANSWERING,
     DRAIN_SECONDS,
     DRAINING,
     FROZEN,
@@ -231,6 +232,22 @@ def _lose_the_targets(scene: Scene) -> None:
     scene.prometheus.look_at(left)
 
 
+def _talk(do: str, frames: int, scene: Scene) -> None:
+    """Call a handler, have it do that, and say so many frames, as a caller who cannot wait."""
+
+    async def call() -> None:
+        service = Service(scene.answering.port)
+        service.speaks_first = True
+        with trio.fail_after(DEADLINE_SECONDS):
+            caller = await service.call(f"live=true&do={do}")
+            for _ in range(frames):
+                await caller.send(bytes(320))
+            await caller.leave()
+            await service.hang_up()
+
+    trio.run(call)
+
+
 class Fault(NamedTuple):
     """A cause, who causes it, and the alert that must fire."""
 
@@ -275,6 +292,12 @@ FAULTS = (
           "RtAudioProtocolErrors", {"job": ABUSED}, "a peer broke the rules"),
     Fault("calls that ask for a codec that is not there", partial(_abuse, _ask_for_opus, 6),
           "RtAudioCodecFallback", {"job": ABUSED}, "which they had not asked for"),
+    Fault("a handler that fails", partial(_talk, "fail", 0),
+          "RtAudioHandlerErrors", {"job": ANSWERING}, "ended by a bug of their handler"),
+    Fault("the same, by the outcome of its calls", None,
+          "RtAudioFaults", {"job": ANSWERING, "outcome": "error"}, "or of its handler"),
+    Fault("a handler that does not hear its live caller", partial(_talk, "sleep", 300),
+          "RtAudioFramesDropped", {"job": ANSWERING}, "frames of live callers"),
     Fault("no call any more, after an hour with a hundred", _call_no_more,
           "RtAudioTrafficGone", {"job": FROZEN}, f"No call has begun at {FROZEN}"),
     Fault("a process frozen two seconds of every ten", _freeze,

@@ -19,6 +19,7 @@ from service.client.stream import RoundTrips
 from tests.deploy.shipped import PROMETHEUS, PROMTOOL, SERVER
 from tests.peers import processes
 from tests.peers.processes import until
+from tests.peers.reach import Service
 
 #: What the load asks for, so that every codec, direction and encoding has frames.
 CALLS = (
@@ -139,8 +140,11 @@ def _remember(folder: Path, history: str) -> None:
 
 
 @contextmanager
-def load(port: int) -> Iterator[None]:
-    """Hold calls for the block, one of each kind, over and over, a second each."""
+def load(port: int, answering_port: int) -> Iterator[None]:
+    """Hold calls for the block, one of each kind, over and over, a second each.
+
+    One more is with the service at `answering_port`, which has a handler.
+    """
     calls = trio.CancelScope()
     frames = [bytes(320)] * 50
 
@@ -150,9 +154,24 @@ def load(port: int) -> Iterator[None]:
             async with connection(address) as ws:
                 await RoundTrips(frames, 0.02).run(ws, str(address))
 
+    async def talk() -> None:
+        service = Service(answering_port)
+        service.speaks_first = True
+        try:
+            while True:
+                caller = await service.call()
+                for frame in frames:
+                    await caller.send(frame)
+                    await trio.sleep(0.02)
+                await caller.leave()
+        finally:
+            with trio.move_on_after(1, shield=True):
+                await service.hang_up()
+
     async def hold() -> None:
         with calls:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(talk)
                 for query in CALLS:
                     nursery.start_soon(call, query)
                 token.append(trio.lowlevel.current_trio_token())

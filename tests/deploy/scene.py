@@ -19,9 +19,9 @@ from tests.peers.certificates import certificate_authority
 from tests.peers.processes import SERVE, Served, serving, spawn
 
 #: The jobs, named as the operator would name them, which the rules must know. One is well.
-WELL, ABUSED, KILLED, FROZEN, DRAINING, UNREAD, MOVED = (
+WELL, ABUSED, KILLED, FROZEN, DRAINING, UNREAD, MOVED, ANSWERING = (
     "rt-audio", "abused/rt-audio", "killed/rt-audio", "frozen/rt-audio", "draining/rt-audio",
-    "unread/rt-audio", "moved/rt-audio",
+    "unread/rt-audio", "moved/rt-audio", "answering/rt-audio",
 )  # fmt: skip
 #: Who has the files of the probes.
 NODE = "node"
@@ -37,6 +37,7 @@ class Scene:
     frozen: Served
     frozen_admin_port: int
     draining: Served
+    answering: Served
     unread_port: int
     tokens: Path
     probes: Path
@@ -105,14 +106,18 @@ def scene(folder: Path, *, hurry: bool = True) -> Iterator[Scene]:
         it.draining = stack.enter_context(
             serving(RT_AUDIO_DRAIN_SECONDS=str(DRAIN_SECONDS[hurry]), RT_AUDIO_PING_SECONDS="0")
         )
+        it.answering = stack.enter_context(
+            serving(RT_AUDIO_HANDLER="tests.deploy.answering:answer")
+        )
         it.killed.live()
         stack.callback(it.killed.die)
         it.unread_port = stack.enter_context(_unread())
         ports = {WELL: it.well.port, ABUSED: it.abused.port, KILLED: it.killed.port,
                  FROZEN: it.frozen_admin_port, DRAINING: it.draining.port, UNREAD: it.unread_port,
-                 MOVED: it.well.port, NODE: stack.enter_context(_files(it.probes))}  # fmt: skip
+                 MOVED: it.well.port, ANSWERING: it.answering.port,
+                 NODE: stack.enter_context(_files(it.probes))}  # fmt: skip
         it.targets = {job: f"127.0.0.1:{port}" for job, port in ports.items()}
-        stack.enter_context(load(it.well.port))
+        stack.enter_context(load(it.well.port, it.answering.port))
         _probe(it)
         it.prometheus = stack.enter_context(
             Prometheus.running(
