@@ -131,7 +131,7 @@ def talk_with_the_parrot() -> None:
     """Have README.md's parrot answer a call, and print the metrics that changed."""
     with TemporaryDirectory() as folder:
         write_bots(Path(folder))
-        print("\n$ rt-audio serve --handler parrot:answer    # ten lines of Python, in README.md\n")
+        print("\n$ rt-audio serve --handler parrot:answer    # the parrot of README.md\n")
         within = ("env", "-C", folder)
         with serving(0, "--handler", "parrot:answer", within=within) as served:
             before = ours(served.metrics())
