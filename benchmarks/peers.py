@@ -37,7 +37,6 @@ def quart_trio(port: int) -> None:
 
 def fastapi(port: int, pem: str | None = None) -> None:
     """Run FastAPI on uvicorn with its newer, faster sans-I/O WebSocket implementation."""
-    import uvicorn
     from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
     app = FastAPI()
@@ -51,8 +50,15 @@ def fastapi(port: int, pem: str | None = None) -> None:
         except WebSocketDisconnect:
             pass
 
+    serve_fastapi(app, port, pem)
+
+
+def serve_fastapi(app: object, port: int, pem: str | None) -> None:
+    """Run an ASGI app on uvicorn, at its fastest."""
+    import uvicorn
+
     uvicorn.run(
-        app,
+        app,  # type: ignore[arg-type]
         host=HOST,
         port=port,
         backlog=BACKLOG,
@@ -65,6 +71,53 @@ def fastapi(port: int, pem: str | None = None) -> None:
         log_level="error",
         ssl_certfile=pem,
     )
+
+
+def fastapi_parrot(port: int) -> None:
+    """Run FastAPI with what a bot's author writes: hear into a queue, speak by a clock."""
+    import asyncio
+    from collections import deque
+
+    from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+
+    app = FastAPI()
+
+    @app.websocket("/ws/audio")
+    async def parrot(websocket: WebSocket) -> None:
+        await websocket.accept()
+        heard: asyncio.Queue[bytes] = asyncio.Queue(100)
+        to_say: deque[bytes] = deque()
+        wanted = asyncio.Event()
+
+        async def speak() -> None:
+            loop = asyncio.get_running_loop()
+            while True:
+                await wanted.wait()
+                due = loop.time()
+                while to_say:
+                    await websocket.send_bytes(to_say.popleft())
+                    due += 0.02
+                    # Up to 40 ms ahead of the clock, as the other side of the comparison.
+                    if due - loop.time() > 0.04:
+                        await asyncio.sleep(due - loop.time() - 0.04)
+                wanted.clear()
+
+        async def answer() -> None:
+            while True:
+                to_say.append(await heard.get())
+                wanted.set()
+
+        tasks = [asyncio.create_task(speak()), asyncio.create_task(answer())]
+        try:
+            while True:
+                await heard.put(await websocket.receive_bytes())
+        except WebSocketDisconnect:
+            pass
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    serve_fastapi(app, port, None)
 
 
 def websockets(port: int) -> None:
@@ -154,6 +207,7 @@ def picows(port: int) -> None:
 PEERS: dict[str, Callable[..., None]] = {
     "quart-trio": quart_trio,
     "fastapi": fastapi,
+    "fastapi-parrot": fastapi_parrot,
     "websockets": websockets,
     "aiohttp": aiohttp,
     "trio-websocket": trio_websocket,

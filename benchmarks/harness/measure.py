@@ -1,16 +1,30 @@
 """The measurements: each a function from a bench to one table's data."""
 
 import dataclasses
+import multiprocessing
 import statistics
+import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import psutil
 
 from harness.generator import Report, report_of
+from harness.listeners import FRAME_SECONDS, listen
 from harness.report import CORES, ECHOES, LATE, VERSUS, Column, Table
-from harness.servers import CEILING, FASTAPI, MAIN, OURS, Kind, Pool, Server, ServerError
+from harness.servers import (
+    CEILING,
+    FASTAPI,
+    FASTAPI_PARROT,
+    MAIN,
+    OURS,
+    Kind,
+    Pool,
+    Server,
+    ServerError,
+)
 
 Once = Callable[[Server, Kind], Report]
 
@@ -162,6 +176,10 @@ def streams(bench: Bench) -> Table:
             "empty: in most rounds no load that was tried passed",
         ],
     )
+    return bench.interleave(table, bench.kinds, _most_streams(bench))
+
+
+def _most_streams(bench: Bench) -> Once:
     known: dict[str, int] = {}
 
     def once(server: Server, kind: Kind) -> Report:
@@ -179,7 +197,51 @@ def streams(bench: Bench) -> Table:
         known[kind.title] = int(best.get("streams", guess))
         return best
 
-    return bench.interleave(table, bench.kinds, once)
+    return once
+
+
+def handlers(bench: Bench) -> Table:
+    """Find the most real-time streams on a core that a handler plays back, frame by frame."""
+    table = Table(
+        "handlers",
+        "Real-time streams a core that a Python handler plays back",
+        [Column("streams", "streams"), *CORES, Column("sent late, p99 ms", LATE, "{:.2f}", 1e-3)],
+        notes=["searched as in streams"],
+    )
+    parrot = dataclasses.replace(OURS, title=f"{OURS.title}, a handler", handler="bots:parrot")
+    kinds = [kind for kind in bench.kinds if kind.name in (OURS.name, FASTAPI.name)]
+    rows = kinds + [parrot] * (OURS in kinds) + [FASTAPI_PARROT] * (FASTAPI in kinds)
+    return bench.interleave(table, rows, _most_streams(bench))
+
+
+def playout(bench: Bench) -> Table:
+    """Have 400 callers listen to a handler that is faster than real time."""
+    callers = 400
+    table = Table(
+        "playout",
+        f"A handler's audio, paced by the clock, to {callers} callers",
+        [
+            Column("frames", "frames"),
+            Column("us of processor a frame", "cost", "{:.1f}"),
+            Column("late, p50 ms", "p50", "{:.2f}"),
+            Column("late, p99 ms", "p99", "{:.2f}"),
+        ],
+    )
+
+    def once(server: Server, kind: Kind) -> Report:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
+            heard = other.submit(listen, server.port, callers, bench.pace.lag)
+            time.sleep(2.5)  # by then all have called
+            before, began = sum(server.process.cpu_times()[:2]), time.monotonic()
+            time.sleep(bench.pace.lag - 1.5)
+            seconds = time.monotonic() - began
+            spent = sum(server.process.cpu_times()[:2]) - before
+            frames, p50, p99 = heard.result()
+        cost = 1e6 * spent / (callers * seconds / FRAME_SECONDS)
+        return {"frames": frames, "cost": cost, "p50": p50, "p99": p99}
+
+    ours = dataclasses.replace(OURS, title=f"{OURS.title}, a handler", handler="bots:announcer")
+    return bench.interleave(table, [ours] if OURS in bench.kinds else [], once)
 
 
 def search(
@@ -373,6 +435,8 @@ def _peers(bench: Bench) -> list[Kind]:
 MEASUREMENTS: dict[str, Callable[[Bench], list[Table]]] = {
     "echo": lambda bench: [echo(bench, size) for size in bench.pace.sizes],
     "streams": lambda bench: [streams(bench)],
+    "handlers": lambda bench: [handlers(bench)],
+    "playout": lambda bench: [playout(bench)],
     "latency": lambda bench: [latency(bench)],
     "memory": lambda bench: [memory(bench)],
     "storm": lambda bench: [storm(bench)],

@@ -40,11 +40,12 @@ class Kind:
     reply: int = 320
     tls: bool = False
     root: Path = ROOT  # the checkout that the service runs from
+    handler: str = "echo"  # of this service
 
     @property
-    def process(self) -> tuple[str, bool, Path]:
+    def process(self) -> tuple[str, bool, Path, str]:
         """The key of the process: rows that differ only in their path share one."""
-        return self.name, self.tls, self.root
+        return self.name, self.tls, self.root, self.handler
 
     def sized(self, size: int) -> "Kind":
         """Return the same row with frames of another size, echoed."""
@@ -59,6 +60,8 @@ WEBSOCKETS = Kind("websockets", "websockets + uvloop")
 FASTAPI = Kind("fastapi", "FastAPI + uvicorn (sans-I/O, uvloop)")
 TRIO_WEBSOCKET = Kind("trio-websocket", "trio-websocket")
 QUART = Kind("quart-trio", "Quart-Trio + Hypercorn")
+#: Answers as `bots.parrot` does: it hears into a queue, and speaks by a clock.
+FASTAPI_PARROT = Kind("fastapi-parrot", "FastAPI + uvicorn, a handler with a clock")
 ALL = [CEILING, PICOWS, OURS, AIOHTTP, WEBSOCKETS, FASTAPI, TRIO_WEBSOCKET, QUART]
 MAIN = [CEILING, PICOWS, OURS, AIOHTTP, FASTAPI]
 
@@ -81,6 +84,8 @@ class Server:
         environment = os.environ | {
             "RT_AUDIO_LOG_LEVEL": "warning",
             "RT_AUDIO_MAX_SESSIONS": "20000",
+            "RT_AUDIO_HANDLER": kind.handler,
+            "PYTHONPATH": str(BENCHMARKS),
         }
         if pem:
             environment |= {"RT_AUDIO_TLS_CERT_FILE": str(pem), "RT_AUDIO_TLS_KEY_FILE": str(pem)}
@@ -171,7 +176,7 @@ class Pool:
     generator: Generator
     cores: Cores
     pem: Path | None = None
-    running: dict[tuple[str, bool, Path], Server] = field(default_factory=dict)
+    running: dict[tuple[str, bool, Path, str], Server] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise this process's limit of open files, and so the servers' and the generator's."""
