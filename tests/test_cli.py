@@ -23,7 +23,7 @@ from service.audio.resample import Resampler
 from service.audio.wav import Audio
 from service.client import stream as client
 from service.client.backoff import PATIENCE_SECONDS
-from service.client.stream import ClosedError
+from service.client.closed import ClosedError
 from service.config import Settings
 from tests.peers.processes import ROOT, RT_AUDIO, SERVE, serving, spawn
 from tests.peers.reach import Service

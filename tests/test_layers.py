@@ -62,7 +62,7 @@ HOMES = {
     "numpy": {"audio.resample", "codec.vector"},
     "audioop": {"codec.native"},
     "websockets": {"websocket.wire", "websocket.handshake"},
-    "trio_websocket": {"client.stream", "client.dial"},
+    "trio_websocket": {"client.closed", "client.dial", "client.stream"},
     "click": {
         "cli",
         "cli.options",

@@ -3,6 +3,8 @@
 #: Each encoding by its own name, and how many bytes a sample of it has.
 BYTES_PER_SAMPLE = {"pcm16": 2, "ulaw": 1, "alaw": 1}
 ENCODINGS = tuple(BYTES_PER_SAMPLE)
+#: The byte of which silence is made.
+SILENCE = {"pcm16": b"\x00", "ulaw": b"\xff", "alaw": b"\xd5"}
 
 #: The format tag of each in a WAV file (RFC 2361).
 WAV_TAGS = {"pcm16": 1, "alaw": 6, "ulaw": 7}

@@ -35,6 +35,9 @@ class Call:
     `id`, 48 random bits, is the call's name in the logs.
     """
 
+    #: Whether a handler answers. Otherwise each frame has its reply.
+    handled = False
+
     def __init__(
         self,
         terms: Terms,
@@ -118,7 +121,8 @@ class Call:
 
     def _started(self) -> str:
         """Return the event that tells a caller its session's id and terms."""
-        return json.dumps({"type": "started", "id": self.id, **self._terms.facts()})
+        known = {"id": self.id, "handler": self.handled, **self._terms.facts()}
+        return json.dumps({"type": "started", **known})
 
     def _begin_span(self, tracing: "Tracing") -> "CallSpan":
         """Begin the call's span; from now on the log lines have its trace id."""

@@ -35,6 +35,8 @@ class Handling:
 class HandledCall(Call):
     """A call that a handler answers, whose direct exceptions are the handler's bugs."""
 
+    handled = True
+
     def __init__(
         self,
         terms: Terms,

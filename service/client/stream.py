@@ -19,6 +19,7 @@ from wsproto.utilities import LocalProtocolError
 
 from service.audio.wav import Audio
 from service.client.backoff import Backoff
+from service.client.closed import receive
 from service.client.dial import ClientError, check_token, connection
 from service.client.request import Request
 from service.client.steps import Steps
@@ -27,24 +28,11 @@ from service.plain import plain
 #: How long a reply may be overdue, in seconds; as long as the service waits for a stuck client.
 REPLY_SECONDS = 10.0
 
-#: Close codes after which another call may succeed: going away, service restart, try again later
-#: (IANA's registry), and 1006 for a lost connection.
-RECONNECT_CODES = frozenset({1001, 1006, 1012, 1013})
-
 #: Called after each reply with two numbers: the replies so far, and the frames of the whole audio.
 OnReply = Callable[[int, int], None]
 #: Called after each lost or refused call with the error and the seconds until the next try. The
 #: seconds are None if every frame has been sent, because no other call is made then.
 OnLoss = Callable[[ClientError, float | None], None]
-
-
-class ClosedError(ClientError):
-    """The call ended early; the code is 1006 where the connection was lost without a close."""
-
-    def __init__(self, sentence: str, code: int, reason: str) -> None:
-        super().__init__(sentence)
-        self.code, self.reason = code, reason
-        self.retry_after = 0.0 if code in RECONNECT_CODES else None
 
 
 class ReplyError(ClientError):
@@ -263,16 +251,7 @@ class RoundTrips:
         done = f"after {len(self._replies)} of {len(self._frames)} replies"
         # The next frame is due within a frame time, and its reply within REPLY_SECONDS of that.
         with trio.move_on_after(self._frame_seconds + REPLY_SECONDS):
-            try:
-                return await ws.get_message()
-            except ConnectionClosed as closed:
-                code = 1006 if closed.reason is None else closed.reason.code
-                reason = plain((closed.reason and closed.reason.reason) or "")
-                sentence = f"the connection to {peer} was lost {done}"
-                if code != 1006:
-                    why = f" ({reason})" if reason else ""
-                    sentence = f"the call to {peer} was closed with {code}{why} {done}"
-                raise ClosedError(sentence, code, reason) from None
+            return await receive(ws, peer, done)
         raise SilenceError(f"{peer} sent no further reply for {REPLY_SECONDS:g} seconds {done}")
 
     def _take(self, reply: bytes | str, peer: str) -> None:

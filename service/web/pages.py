@@ -45,6 +45,7 @@ _MEDIA_TYPES = tuple(content_type.partition(";")[0] for content_type in _TYPES.v
 _AS_BEFORE = Answer("the browser has it", media_types=())
 _FACTS = record(
     version=TEXT,
+    handler=FLAG,
     codecs={"type": "object", "additionalProperties": FLAG},
     best_codec=TEXT,
     max_frame_bytes=COUNT,
@@ -94,6 +95,7 @@ def console(settings: Settings, admission: Admission, trusted: Networks) -> Blue
         refusal = _refusal(admission, trusted)
         response = jsonify(
             version=__version__,
+            handler=settings.handler != "echo",
             codecs={name: name in codec.available() for name in codec.ORDER},
             best_codec=codec.resolve(None, settings.codec_order),
             max_frame_bytes=settings.max_frame_bytes,

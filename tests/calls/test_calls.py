@@ -106,6 +106,7 @@ async def test_events_json_greets_with_the_session_and_its_terms(kind: str) -> N
         assert len(started.pop("id")) == 12
         assert started == {
             "type": "started",
+            "handler": False,
             "codec": "numpy",
             "encoding": "alaw",
             "reply": "ulaw",

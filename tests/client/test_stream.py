@@ -18,8 +18,9 @@ from service.audio import wav
 from service.audio.wav import Audio
 from service.client import dial
 from service.client import stream as client
+from service.client.closed import ClosedError
 from service.client.dial import ClientError, ConnectError, RefusedError, UnreachableError
-from service.client.stream import ClosedError, ReplyError
+from service.client.stream import ReplyError
 from tests.peers.services import Service, Use, answering, closing, talking
 from tests.peers.serving import start
 

@@ -12,8 +12,9 @@ import trio
 
 from service.audio.wav import Audio
 from service.client import stream as client
+from service.client.closed import ClosedError
 from service.client.dial import ClientError, ConnectError, RefusedError
-from service.client.stream import ClosedError, SilenceError
+from service.client.stream import SilenceError
 
 SAMPLE_RATE = 8000
 #: Callers arrive over this time, in seconds.

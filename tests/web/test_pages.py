@@ -110,6 +110,7 @@ async def test_the_page_is_told_what_it_can_choose() -> None:
     told = await facts(House(codec_order="numpy,audioop", max_frame_bytes=64))
     assert told == {
         "version": __version__,
+        "handler": False,
         "codecs": {name: name in codec.available() for name in codec.ORDER},
         "best_codec": "numpy",
         "max_frame_bytes": 64,
