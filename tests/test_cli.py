@@ -23,8 +23,9 @@ from service.audio.resample import Resampler
 from service.audio.wav import Audio
 from service.client import stream as client
 from service.client.backoff import PATIENCE_SECONDS
-from service.client.closed import ClosedError
+from service.client.messages import ClosedError
 from service.config import Settings
+from tests.peers.bots import tone
 from tests.peers.processes import ROOT, RT_AUDIO, SERVE, serving, spawn
 from tests.peers.reach import Service
 from tests.peers.services import Use, closing, talking
@@ -338,6 +339,19 @@ def test_stream_reports_before_it_fails_to_write(use: Use, tmp_path: Path) -> No
     closed, unwritten = result.stderr.splitlines()
     assert closed.endswith("was closed with 4000 after 1 of 17 replies")
     assert unwritten == f"Error: {back} cannot be written: No such file or directory"
+
+
+def test_stream_talks_with_a_handler_and_reports_on_the_talk(tmp_path: Path) -> None:
+    back = tmp_path / "back.wav"
+    with serving(RT_AUDIO_HANDLER="tests.peers.bots:announce") as served:
+        result = run("stream", str(SPEECH), "--url", served.url, "--out", str(back))
+    assert result.exit_code == 0
+    assert result.stderr == 'message: {"heard": 300}\n'
+    told = rows(result.stdout)
+    assert list(told) == ["codec", "sent", "heard", "cleared", "marks", "messages", "ended"]
+    assert told["heard"] == "0.3 s"
+    assert told["ended"] == "the service hung up"
+    assert wav.read(back) == Audio(tone(0.3), 8000)
 
 
 @pytest.mark.parametrize("option", ["--speed", "--frame-ms"])

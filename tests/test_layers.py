@@ -62,7 +62,7 @@ HOMES = {
     "numpy": {"audio.resample", "codec.vector"},
     "audioop": {"codec.native"},
     "websockets": {"websocket.wire", "websocket.handshake"},
-    "trio_websocket": {"client.closed", "client.dial", "client.stream"},
+    "trio_websocket": {"client.dial", "client.messages", "client.stream", "client.twoway"},
     "click": {
         "cli",
         "cli.options",

@@ -16,6 +16,7 @@ from service.cli.statuses import exit_statuses
 if TYPE_CHECKING:
     from service.client.dial import ClientError
     from service.client.stream import Report, Stream
+    from service.client.twoway import Heard
 
 
 _FILE = click.Path(path_type=Path)
@@ -29,7 +30,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--reply-rate", type=int, help="Samples a second to get back.  [default: as sent]")
 @click.option("--codec", help="Codec tier to ask for: audioop, numpy or pure_python.")
 @options.token
-@click.option("--out", type=_FILE, metavar="BACK.wav", help="Write the replies to this file.")
+@click.option("--out", type=_FILE, metavar="BACK.wav", help="Write what comes back here.")
 @click.option(
     "--frame-ms", type=options.Positive(), default=20, show_default=True, help="Frame length."
 )
@@ -63,6 +64,9 @@ def stream(
 ) -> None:
     """Stream a mono WAV file of 16-bit PCM or G.711, and print a report on its replies.
 
+    Where a handler answers, the call goes on until it hangs up, or until nothing is heard for five
+    seconds after the file.
+
     The query of the URL may have the parameters of the service; an option must agree with it.
     """
     import trio
@@ -89,15 +93,18 @@ def stream(
                 reconnect=reconnect,
                 on_reply=advance,
                 on_loss=lambda error, wait: say(_loss(error, wait)),
+                on_message=say,
             )
             ending = trio.run(_ending, stream)
     except (ClientError, wav.WavError) as error:
         raise click.ClickException(str(error)) from None
     report = stream.report()
-    if report.frames_sent:
-        _print(report, reconnect=reconnect)
+    if report.heard is not None:
+        _table(_talk(report, report.heard))
+    elif report.frames_sent:
+        _table(_figures(report, reconnect=reconnect))
     sentences = [str(ending)] if isinstance(ending, ClientError) else []
-    if out is not None and report.frames_received:
+    if out is not None and report.audio.data:
         try:
             wav.write(out, report.audio)
         except wav.WavError as error:
@@ -172,8 +179,26 @@ def _loss(error: "ClientError", wait: float | None) -> str:
     return str(error) if wait is None else f"{error}; trying again in {wait:.1f} s"
 
 
-def _print(report: "Report", reconnect: bool) -> None:
-    """Print the figures as a table of two columns."""
+def _table(rows: dict[str, str]) -> None:
+    for name, value in rows.items():
+        click.echo(f"{name:10}  {value}")
+
+
+def _talk(report: "Report", heard: "Heard") -> dict[str, str]:
+    """Return how a two-way call went, row by row."""
+    return {
+        "codec": heard.codec,
+        "sent": f"{heard.sent_seconds:.1f} s, then {heard.silence_seconds:.1f} s of silence",
+        "heard": f"{report.audio.seconds:.1f} s",
+        "cleared": f"{heard.cleared_seconds:.1f} s in {heard.clears} clears",
+        "marks": f"{heard.marks} heard",
+        "messages": f"{heard.messages}",
+        "ended": heard.ending,
+    }
+
+
+def _figures(report: "Report", reconnect: bool) -> dict[str, str]:
+    """Return the figures of the round trips, row by row."""
     codec = report.codec or "not said"
     if report.asked_for is not None and report.asked_for.lower() != report.codec:
         codec += f" (asked for: {report.asked_for})"
@@ -197,5 +222,4 @@ def _print(report: "Report", reconnect: bool) -> None:
             f"{len(report.reconnects_ms)}; the longest took {longest:.1f} ms; "
             f"frames unanswered: {report.frames_unanswered}"
         )
-    for name, value in rows.items():
-        click.echo(f"{name:10}  {value}")
+    return rows

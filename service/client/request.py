@@ -17,17 +17,13 @@ class RequestError(ClientError):
 
 @dataclass(frozen=True)
 class Request:
-    """Where to call, which audio to send, and which encoding, rate and codec to ask for.
-
-    `events` says that the URL asks for text messages beside the audio.
-    """
+    """Where to call, which audio to send, and which encoding, rate and codec to ask for."""
 
     address: Address
     audio: Audio
     reply: str
     reply_rate: int
     codec: str | None
-    events: bool
 
     @classmethod
     def make(
@@ -45,7 +41,7 @@ class Request:
         The query of the URL holds. Without `encoding` the audio is sent as it is, without `reply`
         it comes back in the encoding that was sent, without `reply_rate` at the rate too.
         `sample_rate` is the audio's own unless the URL has another, with which the audio is then
-        played.
+        played. Events are asked for, since the first says who answers.
         """
         address = Address.parse(url)
         # Of two parameters with one name the service takes the first.
@@ -60,6 +56,7 @@ class Request:
         sent = _encoding(asked, "encoding", audio.encoding)
         back = _encoding(asked, "reply", sent)
         rate = _rate(asked, "sample_rate", audio.sample_rate)
+        asked.setdefault("events", "json")
         asked |= {"encoding": sent, "reply": back, "sample_rate": str(rate)}
         return cls(
             address.asking(asked),
@@ -67,7 +64,6 @@ class Request:
             back,
             _rate(asked, "reply_rate", rate),
             asked.get("codec"),
-            "events" in asked,
         )
 
 

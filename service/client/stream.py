@@ -9,9 +9,10 @@ After a lost call another one can go on with the next frame that was not sent.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import ceil, inf, isfinite, nan
+from typing import Any
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
@@ -19,16 +20,18 @@ from wsproto.utilities import LocalProtocolError
 
 from service.audio.wav import Audio
 from service.client.backoff import Backoff
-from service.client.closed import receive
 from service.client.dial import ClientError, check_token, connection
+from service.client.messages import receive, started
 from service.client.request import Request
 from service.client.steps import Steps
+from service.client.twoway import HandlerError, Heard, OnMessage, TwoWay
 from service.plain import plain
 
 #: How long a reply may be overdue, in seconds; as long as the service waits for a stuck client.
 REPLY_SECONDS = 10.0
 
 #: Called after each reply with two numbers: the replies so far, and the frames of the whole audio.
+#: In a two-way call it is called after each frame that was sent.
 OnReply = Callable[[int, int], None]
 #: Called after each lost or refused call with the error and the seconds until the next try. The
 #: seconds are None if every frame has been sent, because no other call is made then.
@@ -55,7 +58,7 @@ class Report:
     two consecutive replies; a gap is a pause of more than two frame times, and a reconnect may be
     one.
     `reconnects_ms` has one time for each reconnect: from the end of a call to the first reply of
-    the next.
+    the next. A two-way call has `audio` and `heard` instead of all this.
     """
 
     asked_for: str | None
@@ -74,6 +77,7 @@ class Report:
     gaps: int
     longest_pause_ms: float
     reconnects_ms: tuple[float, ...] = ()
+    heard: Heard | None = None
 
     @property
     def bytes_received(self) -> int:
@@ -104,6 +108,7 @@ class Stream:
         reconnect: bool = False,
         on_reply: OnReply = lambda replies, frames: None,
         on_loss: OnLoss = lambda error, seconds: None,
+        on_message: OnMessage | None = None,
         steps: Steps | None = None,
     ) -> None:
         """Prepare the stream; raise ClientError if the URL, its query or the token cannot be used.
@@ -114,6 +119,9 @@ class Stream:
         With `reconnect` a new call follows a call that is lost, refused for now or told to come
         back, after a back-off. No frame is left out, and no frame is sent twice: frames without a
         reply at the end of a call stay without one.
+
+        A call that a handler answers is a two-way call, whose report has `heard`. Such a call needs
+        `on_message`, and no `reconnect`.
         """
         if not (isfinite(frame_ms) and isfinite(speed) and frame_ms > 0 and speed > 0):
             raise ValueError("frame_ms and speed must be positive numbers")
@@ -128,27 +136,28 @@ class Stream:
         samples = max(1, round(min(len(audio.data), audio.sample_rate * frame_ms / 1000)))
         growth = ceil(self.request.reply_rate / audio.sample_rate)
         self._longest_reply = max(2**20, 2 * samples * growth)
-        self._trips = RoundTrips(
-            audio.frames(samples),
-            samples / audio.sample_rate / speed,
-            on_reply,
-            events=self.request.events,
-        )
+        self._paced = audio.frames(samples), samples / audio.sample_rate / speed
+        self._trips = RoundTrips(*self._paced, on_reply)
+        self._on_reply, self._on_message = on_reply, on_message
+        self._talk: TwoWay | None = None
 
     async def run(self) -> Report:
         """Send all frames, wait for all replies, and return the report; raise ClientError.
+
+        A two-way call goes on until one side hangs up.
 
         With `reconnect` an error that would come again is raised at once, any other error once
         PATIENCE_SECONDS have passed without a reply.
         """
         await (self._call_again() if self._reconnect else self._call())
-        if not self._trips.replies:
+        if self._talk is None and not self._trips.replies:
             raise ReplyError("not one frame was answered")
         return self.report()
 
     def report(self) -> Report:
         """Return the report of all calls so far."""
-        return self._trips.report(self.request)
+        report, talk = self._trips.report(self.request), self._talk
+        return report if talk is None else replace(report, audio=talk.audio, heard=talk.heard())
 
     async def _call(self) -> None:
         """Hold one call from the upgrade to the last reply; raise ClientError."""
@@ -156,7 +165,19 @@ class Stream:
         async with connection(
             address, self._token, max_message_size=self._longest_reply, steps=self._steps
         ) as ws:
-            await self._trips.run(ws, str(address))
+            event = await started(ws, str(address))
+            if event.get("handler"):
+                self._talk = self._two_way(event)
+                await self._talk.run(ws, str(address))
+            else:
+                await self._trips.run(ws, str(address))
+
+    def _two_way(self, event: dict[str, Any]) -> TwoWay:
+        if self._on_message is None:
+            raise HandlerError("a handler answers, and it does not reply to each frame")
+        if self._reconnect:
+            raise HandlerError("a handler answers, and a lost talk cannot go on in another call")
+        return TwoWay(*self._paced, event, self._on_reply, self._on_message)
 
     async def _call_again(self) -> None:
         """Hold one call after the other until every frame is sent; raise the last ClientError."""
@@ -182,11 +203,9 @@ class RoundTrips:
         frames: Sequence[bytes],
         frame_seconds: float,
         on_reply: OnReply = lambda replies, frames: None,
-        *,
-        events: bool = False,
     ) -> None:
         self._frames, self._frame_seconds = frames, frame_seconds
-        self._on_reply, self._events = on_reply, events
+        self._on_reply = on_reply
         self._codec: str | None = None
         self._session: str | None = None
         self._warning: str | None = None
@@ -251,14 +270,12 @@ class RoundTrips:
         done = f"after {len(self._replies)} of {len(self._frames)} replies"
         # The next frame is due within a frame time, and its reply within REPLY_SECONDS of that.
         with trio.move_on_after(self._frame_seconds + REPLY_SECONDS):
-            return await receive(ws, peer, done)
+            return await receive(ws, peer, lambda: done)
         raise SilenceError(f"{peer} sent no further reply for {REPLY_SECONDS:g} seconds {done}")
 
     def _take(self, reply: bytes | str, peer: str) -> None:
         now = trio.current_time()
         if isinstance(reply, str):
-            if self._events:
-                return
             raise ReplyError(f"{peer} sent text where audio was due")
         if not self._unanswered:
             raise ReplyError(f"{peer} sent a reply too many: every frame so far had one")

@@ -13,8 +13,8 @@ from trio_websocket import WebSocketConnection
 from service.audio.wav import Audio
 from service.client import stream as client
 from service.client.backoff import FIRST_SECONDS, PATIENCE_SECONDS
-from service.client.closed import ClosedError
 from service.client.dial import ClientError, RefusedError, UnreachableError
+from service.client.messages import ClosedError
 from service.client.stream import Report, SilenceError
 from tests.peers.services import Conversation, Service, Use, answering, talking
 

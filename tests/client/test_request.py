@@ -23,7 +23,9 @@ def test_without_options_the_file_says_all() -> None:
     request = Request.make(ULAW, URL)
     assert request.audio == ULAW
     assert (request.reply, request.codec) == ("ulaw", None)
-    assert query(request) == {"encoding": "ulaw", "reply": "ulaw", "sample_rate": "8000"}
+    assert query(request) == {
+        "encoding": "ulaw", "reply": "ulaw", "sample_rate": "8000", "events": "json",
+    }  # fmt: skip
 
 
 def test_options_are_asked_for() -> None:
@@ -31,6 +33,7 @@ def test_options_are_asked_for() -> None:
     assert request.audio == ULAW
     assert query(request) == {
         "encoding": "ulaw", "reply": "alaw", "sample_rate": "8000", "codec": "numpy",
+        "events": "json",
     }  # fmt: skip
 
 
@@ -43,7 +46,7 @@ def test_audio_is_sent_in_the_encoding_asked_for(audio: Audio, encoding: str) ->
 
 
 def test_the_query_of_the_url_holds_and_stays_as_it_is() -> None:
-    own = "encoding=MuLaw&x=%20&reply=pcma&sample_rate=16000&codec=NumPy&reply=ulaw"
+    own = "encoding=MuLaw&x=%20&reply=pcma&sample_rate=16000&codec=NumPy&reply=ulaw&events=json"
     request = Request.make(PCM, f"{URL}?{own}")
     assert request.address.query == own
     assert request.audio == Audio(ULAW.data, 16000, "ulaw")
@@ -55,7 +58,7 @@ def test_a_query_of_the_url_is_completed() -> None:
     assert request.reply == "alaw"
     assert query(request) == {
         "access_token": "secret", "encoding": "alaw", "reply": "alaw", "sample_rate": "8000",
-        "codec": "numpy",
+        "codec": "numpy", "events": "json",
     }  # fmt: skip
 
 

@@ -18,8 +18,8 @@ from service.audio import wav
 from service.audio.wav import Audio
 from service.client import dial
 from service.client import stream as client
-from service.client.closed import ClosedError
 from service.client.dial import ClientError, ConnectError, RefusedError, UnreachableError
+from service.client.messages import ClosedError
 from service.client.stream import ReplyError
 from tests.peers.services import Service, Use, answering, closing, talking
 from tests.peers.serving import start
@@ -35,7 +35,7 @@ Clock = trio.testing.MockClock
 # Against a real service
 
 
-async def test_a_url_may_ask_for_events_beside_the_audio(nursery: trio.Nursery) -> None:
+async def test_a_url_may_ask_for_events_itself(nursery: trio.Nursery) -> None:
     url = f"{(await start(nursery)).url}?events=json"
     report = await client.Stream(SECOND, url, speed=FAST).run()
     assert report.audio == SECOND

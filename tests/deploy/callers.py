@@ -12,8 +12,8 @@ import trio
 
 from service.audio.wav import Audio
 from service.client import stream as client
-from service.client.closed import ClosedError
 from service.client.dial import ClientError, ConnectError, RefusedError
+from service.client.messages import ClosedError
 from service.client.stream import SilenceError
 
 SAMPLE_RATE = 8000

@@ -13,13 +13,13 @@ Conversation = Callable[[WebSocketConnection], Awaitable[None]]
 Use = Callable[[Service], None]
 
 
-def talking(conversation: Conversation) -> Service:
-    """Return a service that agrees to the upgrade and then talks like this."""
+def talking(conversation: Conversation, *headers: tuple[bytes, bytes]) -> Service:
+    """Return a service that agrees to the upgrade, with these headers, and then talks like this."""
 
     async def service(stream: trio.StapledStream[Any, Any]) -> None:
         async with trio.open_nursery() as nursery:
             request = await wrap_server_stream(nursery, stream)
-            ws = await request.accept()
+            ws = await request.accept(extra_headers=list(headers))
             with suppress(ConnectionClosed):
                 await conversation(ws)
         await stream.aclose()
