@@ -67,18 +67,20 @@ lint: $(VENV)/test.stamp ## ruff's format and lint
 check: lint javascript ## lint, and the types of Python and of the console's JavaScript
 	$(BIN)/mypy
 
-# One version, because the next may find more. It reads the types in the JavaScript's comments.
+# One version of each, because the next may find more. TypeScript reads the types in the
+# JavaScript's comments, AsyncAPI's own parser the description of the calls.
 TYPESCRIPT := 5.9.3
+ASYNCAPI := 3.6.6
 
-$(VENV)/typescript.stamp: Makefile | $(VENV)/test.stamp
-	npm install --silent --no-audit --no-fund --prefix $(VENV)/npm typescript@$(TYPESCRIPT)
+$(VENV)/npm.stamp: Makefile | $(VENV)/test.stamp
+	npm install --silent --no-audit --no-fund --prefix $(VENV)/npm typescript@$(TYPESCRIPT) @asyncapi/parser@$(ASYNCAPI)
 	touch $@
 
 javascript:
 	@if command -v node >/dev/null && command -v npm >/dev/null; then $(MAKE) --no-print-directory javascript-checked; \
 	else echo "SKIPPED: the console's JavaScript was not checked, for want of node and npm"; fi
 
-javascript-checked: $(VENV)/typescript.stamp
+javascript-checked: $(VENV)/npm.stamp
 	@for file in $$(find service/console -name '*.js'); do \
 		node --input-type=module --check - < $$file || { echo "in $$file"; exit 1; }; done
 	$(VENV)/npm/node_modules/.bin/tsc --project tests/console/tsconfig.json

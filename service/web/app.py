@@ -30,6 +30,7 @@ from service.web import admin
 from service.web.access import Access
 from service.web.admin import Admin
 from service.web.admission import Admission, Refused
+from service.web.asyncapi import publish_messages
 from service.web.errors import answer_in_json, bad_parameter, error
 from service.web.metrics import Metrics
 from service.web.openapi import Answer, described, failed, publish
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 _log = logs.get(__name__)
 
-_ABOUT = "All that is HTTP. README.md describes the calls, which are WebSockets."
+_ABOUT = "All that is HTTP. /asyncapi.json describes the calls, which are WebSockets."
 
 
 def create_app(
@@ -90,6 +91,7 @@ def _calls_and_probes(roster: Roster, upgrades: "_Upgrades") -> App:
     app = App(__name__)
     Probes(roster).register(app)
     upgrades.register(app)
+    publish_messages(app)
     answer_in_json(app)
     return app
 
@@ -175,7 +177,7 @@ class _Upgrades:
 
     @described(
         "A call, by upgrade to a WebSocket (RFC 6455)",
-        {101: Answer("the call begins; README.md says what is spoken", media_types=(),
+        {101: Answer("the call begins; /asyncapi.json says what is spoken", media_types=(),
                      headers=("RT-Audio-Codec", "RT-Audio-Session", "RT-Audio-Warning")),
          400: failed("a wrong parameter, or no upgrade by RFC 6455",
                      "bad_parameter", "abandoned", "bad_handshake"),

@@ -1,7 +1,7 @@
 """OpenAPI 3.1: each route says beside its code what it answers.
 
 The document is made of the app's own routes, so a route that is not described cannot start. What
-goes over a WebSocket is not HTTP, and README.md describes it.
+goes over a WebSocket is not HTTP; asyncapi.py describes it.
 """
 
 import json

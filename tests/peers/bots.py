@@ -43,3 +43,11 @@ async def interrupted(call: Call) -> None:
 async def broken(call: Call) -> None:
     """Fail at once."""
     raise ZeroDivisionError
+
+
+async def last_words(call: Call) -> None:
+    """Listen until the caller says goodbye, and say so too."""
+    async for event in call.events():
+        if event == Message("goodbye"):
+            await call.send("goodbye")
+            return
