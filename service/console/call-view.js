@@ -125,6 +125,16 @@ export class CallView {
     this.hold(false);
   }
 
+  /**
+   * Draw the difference to what was sent, which only the echo has, or leave it out.
+   * @param {boolean} handler
+   */
+  show(handler) {
+    this.waveform.names = handler ? ["sent", "received"] : ["sent", "received", "error"];
+    this.spectrum.names = handler ? ["received", "sent"] : ["error", "received", "sent"];
+    this.stage.refresh();
+  }
+
   /** Leave the last pictures standing. */
   finish() {
     if (this.stoppedAt !== null || !this.measured) return;

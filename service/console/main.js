@@ -1,6 +1,7 @@
 /** The console: wires the form, the call, the pictures and the tabs together. */
 
 import { secure, speaker } from "./audio/devices.js";
+import { BotView } from "./bot-view.js";
 import { CallView } from "./call-view.js";
 import { Caller } from "./call/caller.js";
 import { request, Settings } from "./call/settings.js";
@@ -16,6 +17,7 @@ const CLEAR =
 
 const form = /** @type {CallForm} */ (byId("settings"));
 const view = new CallView(Number(form.buffer.value));
+const bot = new BotView();
 const service = new ServiceView();
 const caller = new Caller({
   say,
@@ -25,13 +27,20 @@ const caller = new Caller({
     call.aim(settings.values().bufferMs);
     view.begin(call);
   },
-  started({ id, codec }) {
+  started({ id, codec, handler }) {
+    answers(handler);
+    if (handler) bot.begin((digits) => caller.call?.press(digits));
     byId("session").textContent = id;
     byId("session-copied").textContent = "";
     button("copy-session").disabled = false;
     show("codec", codec);
   },
-  over: () => view.finish(),
+  heard: (speaking) => bot.heard(speaking),
+  said: (event) => bot.note(event),
+  over() {
+    view.finish();
+    bot.finish();
+  },
 });
 const settings = new Settings(form, {
   busy: () => caller.busy,
@@ -72,6 +81,15 @@ async function connect() {
   }
   await caller.hangUp();
   say("warn", { title: "Not connected", what: obstacle });
+}
+
+/**
+ * Show what belongs to calls that a handler answers, or to those of the echo.
+ * @param {boolean} handler
+ */
+function answers(handler) {
+  bot.show(handler);
+  view.show(handler);
 }
 
 /** @param {boolean} on */
@@ -194,5 +212,8 @@ const facts = await askServer("");
 if (facts) {
   byId("version").textContent = facts.version;
   settings.offer(facts);
+  answers(facts.handler);
+  // A bot is there to be heard, and the browser keeps it out of the microphone.
+  audible.microphone = facts.handler;
   describe();
 }

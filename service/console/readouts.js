@@ -41,6 +41,8 @@ export class Readouts {
     show("gaps", String(measured.gaps), "", measured.gaps ? "warn" : "");
     show("lost", String(measured.lost), "", measured.lost ? "bad" : "");
     show("dry", String(measured.underruns), "", measured.underruns ? "bad" : "");
+    show("heard", digits(measured.heardSeconds), "s");
+    show("clears", String(measured.clears));
     const depth = measured.depth.last;
     byId("depth").textContent = Number.isFinite(depth) ? `${depth.toFixed(0)} ms` : "\u2013";
     show("clock", clock(seconds() - began));

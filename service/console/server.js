@@ -14,12 +14,15 @@ export function audioUrl(query) {
   return url.href;
 }
 
+/** Return the address of server.json, by which a caller sees too whether the service is there. */
+export const factsUrl = () => new URL("console/server.json", PAGE);
+
 /**
  * Return the facts of server.json for a caller with this token, or null without an answer.
  * @param {string} token
  */
 export async function askServer(token) {
-  const url = new URL("console/server.json", PAGE);
+  const url = factsUrl();
   url.searchParams.set("origin", location.origin);
   /** @type {Record<string, string>} */
   const headers = token ? { Authorization: `Bearer ${token}` } : {};

@@ -43,11 +43,13 @@ interface CallSettings {
   guarded: boolean;
   token: string;
   bufferMs: number;
+  twoWay: boolean;
 }
 
 /** The answer of /console/server.json. */
 interface Facts {
   version: string;
+  handler: boolean;
   codecs: Record<string, boolean>;
   best_codec: string;
   max_frame_bytes: number;
@@ -74,12 +76,35 @@ interface Ending {
 interface Started {
   id: string;
   codec: string;
+  handler: boolean;
 }
 
+/** For how long the service has not answered, and how many frames of an echo call wait. */
 interface Silence {
   seconds: number;
-  waiting: number;
+  waiting: number | null;
 }
+
+/** A frame of a two-way call, and what was heard meanwhile. */
+interface FrameOfTalk {
+  sent: Int16Array;
+  received: Int16Array;
+  speaking: boolean;
+}
+
+/** What a handler sends besides audio, and what of a two-way call the page lists. */
+type HandlerEvent =
+  | { type: "mark"; name: string }
+  | { type: "clear" }
+  | { type: "digits"; digits: string }
+  | { type: "message"; message: unknown };
+type Said =
+  | Extract<HandlerEvent, { type: "digits" | "message" }>
+  | { type: "cleared"; milliseconds: number };
+
+/** What the worker tells a player of a two-way call besides audio, and what it is told. */
+type PlayerOrder = { voice: true } | { mark: string } | { clear: true };
+type PlayerReport = { mark: string } | { cleared: number };
 
 /** A frame with its reply, and what the two say of the call. */
 interface FrameMeasured {
@@ -108,24 +133,54 @@ interface OpenOrder {
   reply: Encoding;
   source: Source;
   samples: Int16Array | null;
+  facts: string;
   mic: MessagePort | null;
   player: MessagePort | null;
 }
-type Order = OpenOrder | { type: "mute"; on: boolean } | { type: "close" };
+type Order =
+  | OpenOrder
+  | { type: "mute"; on: boolean }
+  | { type: "digits"; digits: string }
+  | { type: "close" };
 type WorkerReport =
   | { type: "open" }
   | ({ type: "started" } & Started)
   | ({ type: "silence" } & Silence)
   | ({ type: "frame" } & FrameMeasured)
+  | ({ type: "talk" } & FrameOfTalk)
+  | { type: "event"; event: Said }
   | ({ type: "closed" } & Ending);
 
+/** What a call's exchange can do with its WebSocket. */
+interface Wire {
+  say(event: object): void;
+  report(message: WorkerReport, transfer?: Transferable[]): void;
+  close(): void;
+  giveUp(): void;
+}
+
+/** What happens in a call: replies to frames, or a talk. */
+interface Exchange {
+  lost: number;
+  sent(pcm: Int16Array, payload: Uint8Array | Int16Array): void;
+  receive(message: ArrayBuffer): void;
+  note(event: HandlerEvent): void;
+  press(digits: string): void;
+  look(): void;
+  leave(): void;
+}
+
 interface CallEvents {
+  heard(speaking: boolean): void;
+  said(event: Said): void;
   open(): void;
   started(event: Started): void;
   silence(event: Silence): void;
 }
 
 interface CallerEvents {
+  heard(speaking: boolean): void;
+  said(event: Said): void;
   say(state: string, words: Words): void;
   open(call: Call): void;
   started(event: Started): void;

@@ -173,3 +173,90 @@ def test_metrics_are_read_as_prometheus_reads_them(page: Page) -> None:
     assert told[:4] == pytest.approx([0.05, 0.1, 0.15, 0.2])
     assert np.isnan(told[4])
     assert told[5:] == [5, [["a b", 2], ["c", 3]]]
+
+
+_VOICE = """
+    const voice = new m.Voice(8000, 48000, 60);
+    const frame = new Int16Array(160).fill(8192);
+    const out = new Float32Array(960); // 20 ms
+    const loud = () => { voice.pull(out); return Math.max(...out) > 0.02; };
+    const reached = [];
+    const play = (count) => {
+      for (let i = 0; i < count; i++) { loud(); reached.push(...voice.reached()); }
+    };
+"""
+
+
+def test_a_voice_shorter_than_the_buffer_is_heard_and_its_mark_reached(page: Page) -> None:
+    heard, early, late, underruns = run(page, "audio/voice.js", _VOICE + """
+        voice.push(frame);
+        voice.marks.add("end");
+        const heard = [0, 1, 2, 3, 4].map(loud);
+        const early = voice.reached();
+        voice.marks.add("after");
+        voice.push(frame);
+        play(10);
+        return [heard, early, reached, voice.underruns];""")  # fmt: skip
+    assert heard == [False, False, True, False, False]
+    assert (early, late) == (["end"], ["after"])
+    assert underruns == 0, "a mark ended the sentence"
+
+
+def test_a_burst_of_a_voice_is_heard_in_full(page: Page) -> None:
+    played, depth = run(page, "audio/voice.js", _VOICE + """
+        for (let i = 0; i < 400; i++) voice.push(frame);
+        play(100);
+        return [voice.played, voice.depthMs];""")  # fmt: skip
+    assert played == pytest.approx(2 * 8000, rel=0.02)
+    assert depth == pytest.approx(6000, rel=0.02)
+
+
+def test_a_voice_is_cut_off_at_once_and_says_how_much_was_heard(page: Page) -> None:
+    heard, loud, reached, again = run(page, "audio/voice.js", _VOICE + """
+        for (let i = 0; i < 50; i++) voice.push(frame);
+        voice.marks.add("never");
+        play(10);
+        const heard = voice.clear();
+        loud();
+        const after = loud();
+        play(60);
+        const none = [...reached];
+        for (let i = 0; i < 10; i++) voice.push(frame);
+        play(20);
+        return [heard, after, none, voice.clear()];""")  # fmt: skip
+    assert heard == pytest.approx(200, abs=5)
+    assert not loud
+    assert reached == []
+    assert again == pytest.approx(400, abs=5)
+
+
+def test_a_short_gap_in_a_voice_is_an_underrun_and_a_long_one_its_end(page: Page) -> None:
+    counts = run(page, "audio/voice.js", _VOICE + """
+        const counts = [];
+        for (const pause of [10, 40]) {
+          for (let i = 0; i < 5; i++) voice.push(frame);
+          play(5 + pause);
+          voice.push(frame);
+          counts.push(voice.underruns);
+          play(60);
+        }
+        return counts;""")  # fmt: skip
+    assert counts == [1, 1]
+
+
+def test_what_is_pulled_is_played_and_the_rest_can_be_dropped(page: Page) -> None:
+    told = run(
+        page,
+        "audio/playing.js",
+        """
+        const playing = new m.Playing(8000);
+        playing.push(Int16Array.of(1, 2, 3));
+        playing.marks.add("three");
+        playing.push(Int16Array.of(4, 5));
+        const first = [[...playing.pull(2)], playing.reached()];
+        const second = [[...playing.pull(2)], playing.reached()];
+        playing.marks.add("never");
+        const heard = playing.clear();
+        return [...first, ...second, heard, [...playing.pull(2)], playing.reached()];""",
+    )
+    assert told == [[1, 2], [], [3, 4], ["three"], 0.5, [0, 0], []]

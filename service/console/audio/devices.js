@@ -50,12 +50,15 @@ class Output {
 
   /**
    * Return the unprocessed microphone; `frames` is a port that gets Int16Array frames.
+   *
+   * With `echoCancellation` it does not hear the loudspeaker: a bot would interrupt itself.
    * @param {number} rate
    * @param {number} frameSamples
+   * @param {boolean} echoCancellation
    */
-  async microphone(rate, frameSamples) {
+  async microphone(rate, frameSamples, echoCancellation) {
     const constraints = {
-      echoCancellation: false,
+      echoCancellation,
       noiseSuppression: false,
       autoGainControl: false,
     };

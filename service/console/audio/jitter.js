@@ -75,12 +75,12 @@ export class JitterBuffer {
    * @param {Float32Array} out
    */
   pull(out) {
-    if (!this.playing && this.depth > 0 && this.depth >= this.target) this.start();
+    if (!this.playing && this.ready) this.start();
     if (!this.playing) {
       out.fill(0);
       return;
     }
-    const cut = this.depth > this.target + EXCESS_SECONDS * this.rate || this.cutBack;
+    const cut = this.excessive || this.cutBack;
     const reached = this.render(out);
     if (this.fadeIn) fade(out, 0, out.length, 1);
     this.fadeIn = false;
@@ -88,7 +88,7 @@ export class JitterBuffer {
       fade(out, 0, reached, -1);
       out.fill(0, reached);
       this.playing = false;
-      this.underruns++;
+      this.ranDry();
     } else if (cut) {
       fade(out, 0, out.length, -1);
       if (this.depth > this.target) this.drop(this.depth - this.target);
@@ -96,6 +96,20 @@ export class JitterBuffer {
       this.fadeIn = true;
       this.cutBack = false;
     }
+  }
+
+  /** Whether enough is there to begin. */
+  get ready() {
+    return this.depth > 0 && this.depth >= this.target;
+  }
+
+  /** Whether so much is there that it comes too late. */
+  get excessive() {
+    return this.depth > this.target + EXCESS_SECONDS * this.rate;
+  }
+
+  ranDry() {
+    this.underruns++;
   }
 
   start() {

@@ -1,6 +1,7 @@
 /** The audio thread's end of a call's replies: a jitter buffer that tells how deep it is. */
 
 import { JitterBuffer } from "./jitter.js";
+import { Voice } from "./voice.js";
 
 const REPORT_SECONDS = 0.05;
 
@@ -9,19 +10,47 @@ class Player extends AudioWorkletProcessor {
   constructor({ processorOptions: { rate, targetMs } }) {
     super();
     this.buffer = new JitterBuffer(rate, sampleRate, targetMs);
+    this.targetMs = targetMs;
+    /** @type {Voice | null} */
+    this.voice = null; // the buffer of a two-way call
+    /** @type {MessagePort | null} */
+    this.frames = null;
     this.reportAt = 0;
     this.told = 0; // underruns
     this.stopped = false;
     this.port.onmessage = ({ data }) => {
       if (data.frames) this.take(data.frames);
-      if (data.targetMs !== undefined) this.buffer.retarget(data.targetMs);
+      if (data.targetMs !== undefined) this.retarget(data.targetMs);
       if (data.stop) this.stopped = true;
     };
   }
 
+  /** @param {number} targetMs */
+  retarget(targetMs) {
+    this.targetMs = targetMs;
+    this.buffer.retarget(targetMs);
+  }
+
   /** @param {MessagePort} frames */
   take(frames) {
-    frames.onmessage = ({ data }) => this.buffer.push(data);
+    this.frames = frames;
+    frames.onmessage = ({ data }) => {
+      if (data instanceof Int16Array) this.buffer.push(data);
+      else this.obey(data);
+    };
+  }
+
+  /** @param {PlayerOrder} order */
+  obey(order) {
+    if ("voice" in order) {
+      this.buffer = this.voice = new Voice(this.buffer.rate, sampleRate, this.targetMs);
+    } else if ("mark" in order) this.voice?.marks.add(order.mark);
+    else if (this.voice) this.tell({ cleared: this.voice.clear() });
+  }
+
+  /** @param {PlayerReport} report */
+  tell(report) {
+    this.frames?.postMessage(report);
   }
 
   /**
@@ -30,6 +59,7 @@ class Player extends AudioWorkletProcessor {
    */
   process(_inputs, [[out]]) {
     this.buffer.pull(out);
+    for (const mark of this.voice?.reached() ?? []) this.tell({ mark });
     if (currentTime >= this.reportAt) {
       this.reportAt = currentTime + REPORT_SECONDS;
       const { depthMs, underruns } = this.buffer;

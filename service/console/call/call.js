@@ -1,12 +1,14 @@
 /** One connection as the page sees it: its worker, its audio nodes, and how it ended. */
 
 import { decodeFile, secure, speaker, speechFile } from "../audio/devices.js";
+import { factsUrl } from "../server.js";
 
 export class Call {
   /**
    * A call by the form's settings, which adds to `measured`.
    *
-   * `on` has `open()`, `started({ id, codec })` and `silence({ seconds, waiting })`.
+   * `on` has `open()`, `started({ id, codec, handler })`, `silence({ seconds, waiting })`, and of
+   * a two-way call `heard(speaking)` for each frame and `said(event)`.
    * @param {CallSettings} settings
    * @param {Measured} measured
    * @param {CallEvents} on
@@ -48,13 +50,16 @@ export class Call {
    * @param {string[]} protocols
    */
   async start(url, protocols) {
-    const { rate, frameMs, encoding, reply, source, bufferMs } = this.settings;
+    const { rate, frameMs, encoding, reply, source, bufferMs, twoWay } = this.settings;
+    const facts = factsUrl().href;
     const samples = await this.samples();
     const output = secure ? await speaker.open() : null;
     if (this.over) return;
     const samplesAFrame = (rate * frameMs) / 1000;
     const mic =
-      output && source === "microphone" ? await output.microphone(rate, samplesAFrame) : null;
+      output && source === "microphone"
+        ? await output.microphone(rate, samplesAFrame, twoWay)
+        : null;
     if (this.over) {
       mic?.stop();
       return;
@@ -67,7 +72,8 @@ export class Call {
     this.worker.onerror = ({ message }) =>
       this.reject(new Error(message ?? "The call's worker could not be loaded."));
     this.worker.postMessage(
-      { type: "open", url, protocols, rate, frameMs, encoding, reply, source, samples, ...ports },
+      { type: "open", url, protocols, rate, frameMs, encoding, reply, source, samples, facts,
+        ...ports },
       Object.values(ports).filter((port) => port !== null),
     );
   }
@@ -82,6 +88,13 @@ export class Call {
   handle(message) {
     if (this.over) return;
     if (message.type === "frame") this.measured.take(message);
+    else if (message.type === "talk") {
+      this.measured.hear(message);
+      this.on.heard(message.speaking);
+    } else if (message.type === "event") {
+      if (message.event.type === "cleared") this.measured.clears++;
+      this.on.said(message.event);
+    }
     else if (message.type === "open") this.on.open();
     else if (message.type === "started") this.on.started(message);
     else if (message.type === "silence") this.on.silence(message);
@@ -99,6 +112,14 @@ export class Call {
   /** @param {boolean} on */
   mute(on) {
     this.worker?.postMessage({ type: "mute", on });
+  }
+
+  /**
+   * Press keys of the telephone, in a two-way call.
+   * @param {string} digits
+   */
+  press(digits) {
+    this.worker?.postMessage({ type: "digits", digits });
   }
 
   /** @param {number} bufferMs */

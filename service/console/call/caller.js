@@ -4,7 +4,7 @@ import { AudioError } from "../audio/devices.js";
 import { askServer, audioUrl } from "../server.js";
 import { Backoff } from "./backoff.js";
 import { Call } from "./call.js";
-import { explainEnding, explainRefusal } from "./endings.js";
+import { explainEnding, explainRefusal, YOU_HUNG_UP } from "./endings.js";
 import { Measured, seconds } from "./measured.js";
 import { request } from "./settings.js";
 
@@ -36,7 +36,8 @@ function pause(wait, signal) {
 export class Caller {
   /**
    * `on.say` shows the person the call's state in words. `on.open` follows each connection,
-   * `on.started` the service's first event. `on.over` comes last.
+   * `on.started` the service's first event, `on.heard` each frame of a two-way call, `on.said`
+   * each of its events. `on.over` comes last.
    * @param {CallerEvents} on
    */
   constructor(on) {
@@ -105,7 +106,7 @@ export class Caller {
       this.on.say("warn", { title: "Reconnecting", what: lost, todo });
       await pause(wait, signal);
     }
-    if (signal.reason === HUNG_UP) this.finish("idle", explainEnding({ code: 1000, reason: "" }));
+    if (signal.reason === HUNG_UP) this.finish("idle", YOU_HUNG_UP);
     else this.on.over();
   }
 
@@ -142,6 +143,8 @@ export class Caller {
         this.on.say("live", live);
       },
       started: (/** @type {Started} */ event) => this.on.started(event),
+      heard: (/** @type {boolean} */ speaking) => this.on.heard(speaking),
+      said: (/** @type {Said} */ event) => this.on.said(event),
       silence: (/** @type {Silence} */ silence) => {
         if (signal.aborted) return;
         if (silence.seconds) this.on.say("warn", silent(silence));
@@ -164,9 +167,10 @@ export class Caller {
 
 /** @param {Silence} silence */
 function silent({ seconds: passed, waiting }) {
+  const frames = waiting === null ? "" : `; ${waiting} frames wait for a reply`;
   return {
-    title: `No reply for ${Math.round(passed)} s`,
-    what: `The service does not answer; ${waiting} frames wait for a reply.`,
+    title: `No ${waiting === null ? "answer" : "reply"} for ${Math.round(passed)} s`,
+    what: `The service does not answer${frames}.`,
     todo: "After 10 s this page connects anew.",
   };
 }

@@ -6,7 +6,7 @@ const LOOK =
 
 /** @type {Record<number, [string, string]>} */
 const BY_CODE = {
-  1000: ["You hung up.", "Nothing to do. Connect to begin another call."],
+  1000: ["The service hung up: the handler has said all.", "Connect to begin another call."],
   1001: [
     "The service is going away: it is being restarted or replaced.",
     "Connect again; another instance takes the call as soon as one is ready.",
@@ -30,9 +30,16 @@ const BY_CODE = {
     "Choose shorter frames or a lower sample rate, or raise RT_AUDIO_MAX_FRAME_BYTES.",
   ],
   1011: [
-    "The service failed: this is a bug of ours.",
-    "Connect again, and report what the service's log says about call_failed.",
+    "The service failed: this is a bug of ours, or of the handler.",
+    "Look what the service's log says: call_failed is ours to be told of, handler_failed yours.",
   ],
+};
+
+/** @type {Words} */
+export const YOU_HUNG_UP = {
+  title: "Disconnected",
+  what: "You hung up.",
+  todo: "Nothing to do. Connect to begin another call.",
 };
 
 /** @type {Record<string, [string, string]>} */
@@ -73,7 +80,9 @@ export function explainEnding({ code, reason, unanswered = false }) {
     return { title: "No reply for 10 s", what: "The service stopped answering.", todo: LOOK };
   }
   const [what, todo] = BY_CODE[code] ?? [
-    "The call was closed with a code that this page does not know.",
+    code >= 3000 && code <= 4999
+      ? "The handler ended the call with a code of its own."
+      : "The call was closed with a code that this page does not know.",
     "Look at the service's log for session_ended.",
   ];
   const said = reason ? ` It said: \u201c${reason}\u201d.` : "";

@@ -25,7 +25,8 @@ export class Measured {
     this.frameMarks = new Series(256);
     this.depthMarks = new Series(256);
     this.meters = new Meters();
-    this.frames = this.gaps = this.lost = this.underruns = 0;
+    this.frames = this.gaps = this.lost = this.underruns = this.clears = 0;
+    this.heardSeconds = 0; // in which a handler spoke
     this.signal = this.noise = 0;
     this.same = true;
   }
@@ -62,6 +63,20 @@ export class Measured {
     this.signal += signal;
     this.noise += noise;
     this.same &&= same;
+  }
+
+  /**
+   * Add a frame of a two-way call, and what is heard meanwhile.
+   * @param {FrameOfTalk} frame
+   */
+  hear({ sent, received, speaking }) {
+    const seconds = sent.length / this.rate;
+    this.rings.sent.write(sent);
+    this.rings.received.write(received);
+    this.meters.sent.take(sent, seconds);
+    this.meters.received.take(received, seconds);
+    this.frames++;
+    if (speaking) this.heardSeconds += seconds;
   }
 
   /**

@@ -182,6 +182,7 @@ export class Settings {
       guarded: this.facts?.token_needed ?? false,
       token: this.facts?.token_needed ? token.value.trim() : "",
       bufferMs: Number(buffer.value),
+      twoWay: this.facts?.handler ?? false,
     };
   }
 }

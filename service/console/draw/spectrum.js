@@ -70,6 +70,8 @@ export class Spectrum {
   constructor() {
     /** @type {Rings | null} */
     this.rings = null;
+    /** @type {(keyof Rings)[]} */
+    this.names = ["error", "received", "sent"]; // from the back to the front
     this.fft = new Fft(2);
     this.samples = this.fresh = new Float32Array(0);
     this.powers = { sent: this.fresh, received: this.fresh, error: this.fresh };
@@ -105,7 +107,7 @@ export class Spectrum {
     drawAxes(context, width, height, axes, rate / 2);
     if (!this.rings || this.rings.sent.total === 0) return;
     this.update(this.rings, now);
-    for (const name of /** @type {const} */ (["error", "received", "sent"])) {
+    for (const name of this.names) {
       context.strokeStyle = theme[name];
       context.lineWidth = name === "received" ? 2.5 : 1.25;
       this.curve(context, this.powers[name], axes, rate / this.fft.size);

@@ -3,7 +3,6 @@
 import { theme } from "./stage.js";
 
 const LANES = { sent: "sent", received: "came back", error: "difference" };
-const NAMES = /** @type {(keyof typeof LANES)[]} */ (Object.keys(LANES));
 const DIVISIONS = 8;
 const TRIGGER_SECONDS = 0.05; // spans up to this are held still on a rising edge, as a scope does
 const LARGEST_GAIN = 4096;
@@ -36,6 +35,8 @@ export class Waveform {
   /** `rings` has a SampleRing for each lane, or is null before the first call. */
   constructor() {
     this.spanSeconds = 4;
+    /** @type {(keyof typeof LANES)[]} */
+    this.names = ["sent", "received", "error"];
     this.edge = new Edge();
     this.gain = 1;
     /** @type {Rings | null} */
@@ -59,10 +60,10 @@ export class Waveform {
    * @param {number} now
    */
   draw(context, width, height, now) {
-    const lane = height / NAMES.length;
-    NAMES.forEach((_, at) => grid(context, width, at * lane, lane));
+    const lane = height / this.names.length;
+    this.names.forEach((_, at) => grid(context, width, at * lane, lane));
     if (this.rings && this.rings.sent.total > 0) this.lanes(this.rings, context, width, lane, now);
-    NAMES.forEach((name, at) => {
+    this.names.forEach((name, at) => {
       const gain = name === "error" && this.gain > 1 ? ` \u00d7${this.gain}` : "";
       label(context, LANES[name] + gain, theme[name], 6, at * lane + 6);
     });
@@ -84,7 +85,7 @@ export class Waveform {
     const from =
       this.spanSeconds > TRIGGER_SECONDS ? edge - span : triggered(rings.sent, edge, span);
     this.gain = this.errorGain(rings.error, from, span);
-    NAMES.forEach((name, at) => {
+    this.names.forEach((name, at) => {
       const gain = name === "error" ? this.gain : 1;
       const scale = gain * lane * 0.46;
       const box = { width, middle: (at + 0.5) * lane, scale, limit: lane * 0.49 };
