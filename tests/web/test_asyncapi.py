@@ -1,6 +1,7 @@
 """The AsyncAPI document: valid, and true of what really goes over /ws/audio."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,14 @@ async def test_a_parameter_may_have_the_values_that_are_described() -> None:
                 beyond = value - 1 if value == schema["minimum"] else value + 1
                 with pytest.raises(BadParameter):
                     Terms.parse({name: str(beyond)}, ("numpy",))
+
+
+def test_the_readme_has_a_row_for_each_event() -> None:
+    readme = (ROOT / "README.md").read_text()
+    section = readme.partition("### Two-way calls")[2].partition("###")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (yes)? ?\| (yes)? ?\|", section, re.MULTILINE)
+    assert {name for name, to_caller, _ in rows if to_caller} == set(TO_CALLER)
+    assert {name for name, _, from_caller in rows if from_caller} == set(FROM_CALLER)
 
 
 def is_as_described(message: str, names: tuple[str, ...]) -> str:
