@@ -79,7 +79,7 @@ def running_service(log: Path) -> Iterator[str]:
     """Start the service with its echo endpoint on a free port and yield the endpoint's URL."""
     with serving(
         RT_AUDIO_CONFORMANCE_ECHO="true",
-        RT_AUDIO_MAX_FRAME_BYTES=str(17 * 2**20),  # group 9 sends messages of 16 MiB
+        RT_AUDIO_MAX_FRAME_BYTES=str(16 * 2**20),  # group 9 sends messages of 16 MiB
     ) as served:
         yield f"ws://127.0.0.1:{served.port}/ws/echo"
     log.write_text("".join(served.log))
