@@ -3,7 +3,7 @@
 A caller gets frames of 20 ms as the clock goes, `lead` seconds ahead of it. The clock also tells
 what was heard: what was sent, but no more than the time since the playing began.
 
-Positions are bytes of the caller's encoding since the begin of the call, without what was cut.
+Positions are bytes of the caller's encoding that were sent since the begin of the call.
 """
 
 from collections import deque
@@ -12,8 +12,9 @@ from collections import deque
 FRAME_SECONDS = 0.02
 #: After a stall at most so many seconds are made up for; the rest of the audio is later by them.
 _CATCH_UP_SECONDS = 0.2
-#: A shorter pause between two pieces of audio is an underrun, unless a mark ended the first one.
-_GAP_SECONDS = 0.5
+#: A pause between these two is an underrun, unless a mark or a clear ended the audio before it. A
+#: shorter one is the jitter of audio that comes in real time; a longer one is meant.
+_JITTER_SECONDS, _GAP_SECONDS = FRAME_SECONDS, 0.5
 
 
 class Playout:
@@ -30,11 +31,13 @@ class Playout:
         self._sent = 0  # up to this position audio was sent
         self._marks: deque[tuple[int, str]] = deque()  # not sent yet,
         self._marks_sent: deque[tuple[int, str]] = deque()  # and sent, not heard yet
-        self._last_mark = 0
-        self._recallable: int | None = None  # what was sent before a clear
+        self._last_end = 0  # up to this position a mark or a clear ended the audio
+        self._cut = 0  # so many of the bytes sent were never heard
+        self._sent_before_clear = 0
+        self._unanswered = 0  # clears that the caller has not answered
         self._began: float | None = None  # when the audio from `_base` on began to be heard
         self._base = 0
-        self._dry_at = float("-inf")  # when audio was missing
+        self._ended_at = float("-inf")  # when all was heard
         self.underruns = 0
 
     @property
@@ -49,23 +52,26 @@ class Playout:
 
     def position(self, now: float) -> float:
         """Return how many seconds of audio were heard since the call began."""
-        return self._heard(now) / self._rate
+        return (self._heard(now) - self._cut) / self._rate
 
     def play(self, audio: bytes, now: float) -> None:
         """Have audio heard behind all that waits."""
         self._look_at_the_end(now)
         if audio and self._began is None and not self._waiting:
-            self.underruns += now - self._dry_at < _GAP_SECONDS
+            pause = now - self._ended_at
+            if self._last_end != self._sent and _JITTER_SECONDS < pause < _GAP_SECONDS:
+                self.underruns += 1
         self._waiting += audio
 
     def mark(self, name: str) -> None:
         """Set a mark behind all that waits."""
-        self._last_mark = self._sent + len(self._waiting)
-        self._marks.append((self._last_mark, name))
+        self._last_end = self._sent + len(self._waiting)
+        self._marks.append((self._last_end, name))
 
     def due(self, now: float) -> list[bytes | str]:
         """Return what to send now, in order: frames, and the names of marks behind them."""
         items: list[bytes | str] = []
+        self._send_marks(items)
         if self._waiting:
             if self._began is None:
                 self._began, self._base = now, self._sent
@@ -81,7 +87,6 @@ class Playout:
                 ahead += len(frame) / self._rate
                 items.append(frame)
                 self._send_marks(items)
-        self._send_marks(items)
         self._look_at_the_end(now)
         return items
 
@@ -101,21 +106,26 @@ class Playout:
         self._waiting.clear()
         self._marks.clear()
         self._marks_sent.clear()
-        if self._began is None:
-            return 0.0
-        if recalled:
-            self._recallable = self._sent
-            self._sent = self._heard(now)
-            self._began = None
-        self._last_mark = self._sent  # the silence that follows is no underrun
-        return (self._sent - self._base) / self._rate
+        played = 0
+        if self._began is not None:
+            heard = self._heard(now) if recalled else self._sent
+            played = heard - self._base
+            if recalled:
+                self._cut += self._sent - heard
+                self._began = None
+        self._unanswered += recalled
+        self._sent_before_clear = self._last_end = self._sent
+        return played / self._rate
 
     def recalled(self, seconds: float) -> None:
-        """Take the caller's word for it: so many seconds of the call's audio were heard."""
-        if self._began is None and not self._waiting and self._recallable is not None:
-            self._sent = round(min(max(seconds * self._rate, self._base), self._recallable))
-            self._last_mark = self._sent
-            self._recallable = None
+        """Take the caller's word for it: so many seconds were heard from the begin to the clear.
+
+        Each clear that is `recalled` has one answer; only that to the last one counts.
+        """
+        if self._unanswered == 1:
+            sent = self._sent_before_clear
+            self._cut = sent - round(min(max(seconds * self._rate, 0), sent))
+        self._unanswered = max(self._unanswered - 1, 0)
 
     def _heard(self, now: float) -> int:
         if self._began is None:
@@ -128,8 +138,7 @@ class Playout:
             items.append(self._marks_sent[-1][1])
 
     def _look_at_the_end(self, now: float) -> None:
-        """Take note if the caller has heard everything, and nothing more was there in time."""
+        """Take note if the caller has heard everything."""
         if self._began is not None and not self._waiting and self._heard(now) == self._sent:
-            if self._last_mark != self._sent:
-                self._dry_at = self._began + (self._sent - self._base) / self._rate
+            self._ended_at = self._began + (self._sent - self._base) / self._rate
             self._began = None

@@ -1,0 +1,398 @@
+"""What waits to be heard, without a clock: time is an argument."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.calls.playout import FRAME_SECONDS, Playout
+
+#: PCM16 at 8 kHz.
+RATE, FRAME = 16000, bytes(320)
+NOW = 5000.0
+
+
+def close(seconds: float) -> object:
+    """Return what equals so many seconds up to a sample or two: times are sums of floats."""
+    return pytest.approx(seconds, abs=2 / 8000)
+
+
+def playout(lead: float = 0.04) -> Playout:
+    return Playout(RATE, 2, lead)
+
+
+def audio(items: Iterable[bytes | str]) -> list[bytes]:
+    return [item for item in items if isinstance(item, bytes)]
+
+
+def run(played: Playout, start: float, until: float) -> list[tuple[float, bytes | str]]:
+    """Ask every 20 ms for what is due; return it with the time."""
+    ticks = round((until - start) / FRAME_SECONDS)
+    times = [start + number * FRAME_SECONDS for number in range(ticks)]
+    return [(now, item) for now in times for item in played.due(now)]
+
+
+@pytest.mark.parametrize(("rate", "sample_bytes", "size"), [
+    (16000, 2, 320), (8000, 1, 160), (96000, 2, 1920), (22050, 2, 440), (1, 1, 1), (2, 2, 2),
+])  # fmt: skip
+def test_frames_have_20_ms_in_whole_samples_and_at_least_one(
+    rate: int, sample_bytes: int, size: int
+) -> None:
+    played = Playout(rate, sample_bytes, 0)
+    played.play(bytes(size * 3), NOW)
+    assert audio(played.due(NOW)) == [bytes(size)]
+
+
+@pytest.mark.parametrize("lead", [0, 0.02, 0.04, 0.5, 1])
+def test_each_frame_is_sent_once_by_its_time_and_the_lead_ahead(lead: float) -> None:
+    played = playout(lead)
+    played.play(FRAME * 200, NOW)
+    for number, (at, frame) in enumerate(run(played, NOW, NOW + 4)):
+        assert frame == FRAME
+        heard_at = NOW + number * FRAME_SECONDS
+        assert heard_at - lead - FRAME_SECONDS <= at <= max(NOW, heard_at - lead) + 0.001
+    assert number == 199
+
+
+@given(early=st.lists(st.floats(-0.009, 0.009), min_size=50, max_size=50))
+def test_a_clock_that_is_a_little_early_or_late_sends_one_frame_a_time(early: list[float]) -> None:
+    played = playout()
+    played.play(FRAME * 100, NOW)
+    played.due(NOW)
+    sent = [len(played.due(NOW + n * FRAME_SECONDS + off)) for n, off in enumerate(early, 1)]
+    assert set(sent) == {1}
+
+
+def test_audio_that_comes_in_little_pieces_goes_out_whole_and_in_order() -> None:
+    played, whole = playout(), bytes(range(256)) * 20
+    for start in range(0, len(whole), 7):
+        played.play(whole[start : start + 7], NOW)
+    assert b"".join(audio(item for _, item in run(played, NOW, NOW + 1))) == whole
+
+
+def test_after_a_stall_0_2_seconds_are_made_up_for_and_the_rest_is_later() -> None:
+    played = playout(0.04)
+    played.play(FRAME * 400, NOW)
+    before = len(played.due(NOW))
+    burst = len(played.due(NOW + 2))
+    assert burst == 13  # up to the lead and half a frame; not the 100 frames of two seconds
+    after = run(played, NOW + 2.02, NOW + 3.02)
+    assert len(after) == 50
+    sent = (before + burst + 50) * FRAME_SECONDS
+    assert sent - 0.06 <= played.position(NOW + 3.01) <= sent - 0.03
+
+
+def test_a_shorter_stall_changes_no_later_frame() -> None:
+    played = playout(0.04)
+    played.play(FRAME * 100, NOW)
+    sent = len(played.due(NOW)) + len(played.due(NOW + 0.2))
+    assert sent * FRAME_SECONDS == close(0.2 + 0.06)
+
+
+def test_the_position_is_what_was_sent_but_no_more_than_the_time() -> None:
+    played = playout()
+    assert played.position(NOW) == 0
+    played.play(FRAME * 10, NOW)
+    assert played.position(NOW + 1) == 0  # nothing is sent yet
+    played.due(NOW + 1)
+    assert played.position(NOW + 1.03) == close(0.03)
+    assert played.position(NOW + 9) == close(0.06)  # so much was sent
+    assert played.waiting == close(0.14)
+
+
+def test_silence_between_two_sentences_is_not_heard_audio() -> None:
+    played = playout()
+    played.play(FRAME, NOW)
+    run(played, NOW, NOW + 10)
+    assert played.silent
+    played.play(FRAME, NOW + 10)
+    played.due(NOW + 10)
+    assert played.position(NOW + 10.005) == close(0.025)
+
+
+# Underruns
+
+
+def sentence(played: Playout, now: float) -> float:
+    """Play 0.1 s to its end; return when that is."""
+    played.play(FRAME * 5, now)
+    run(played, now, now + 0.12)
+    played.due(now + 0.11)
+    assert played.silent
+    return now + 0.1
+
+
+@pytest.mark.parametrize(("pause", "count"), [
+    (0.015, 0), (0.025, 1), (0.49, 1), (0.51, 0), (5, 0),
+])  # fmt: skip
+def test_a_pause_in_the_audio_is_an_underrun_if_it_is_longer_than_jitter_and_shorter_than_a_rest(
+    pause: float, count: int
+) -> None:
+    played = playout()
+    end = sentence(played, NOW)
+    played.play(FRAME, end + pause)
+    assert played.underruns == count
+    played.play(FRAME, end + pause + 0.001)  # the same pause
+    assert played.underruns == count
+
+
+def test_the_begin_of_a_call_is_no_underrun() -> None:
+    played = playout()
+    played.play(FRAME, 0.1)
+    assert played.underruns == 0
+
+
+@pytest.mark.parametrize("when", ["before the end", "after the end"])
+def test_a_mark_says_that_the_silence_behind_it_is_meant(when: str) -> None:
+    played = playout()
+    played.play(FRAME * 5, NOW)
+    if when == "before the end":
+        played.mark("end")
+    run(played, NOW, NOW + 0.2)
+    if when == "after the end":
+        played.mark("end")
+    played.play(FRAME, NOW + 0.3)
+    assert played.underruns == 0
+
+
+@pytest.mark.parametrize("recalled", [True, False])
+@pytest.mark.parametrize("after", [0.0, 0.05, 0.15])
+def test_a_clear_says_that_the_silence_behind_it_is_meant(recalled: bool, after: float) -> None:
+    played = playout()
+    played.play(FRAME * 5, NOW)
+    if after:
+        run(played, NOW, NOW + after)
+    played.clear(NOW + after, recalled=recalled)
+    run(played, NOW + after, NOW + after + 0.1)
+    played.play(FRAME, NOW + after + 0.2)
+    assert played.underruns == 0
+
+
+def test_an_old_underrun_is_not_counted_again_behind_a_mark() -> None:
+    played = playout()
+    end = sentence(played, NOW)
+    played.play(FRAME * 5, end + 0.1)
+    assert played.underruns == 1
+    played.mark("end")
+    run(played, end + 0.1, end + 0.3)
+    played.play(FRAME, end + 0.3)
+    assert played.underruns == 1
+
+
+# Marks
+
+
+def test_a_mark_goes_out_right_behind_its_audio_and_is_heard_when_that_is() -> None:
+    played = playout()
+    played.play(FRAME * 2, NOW)
+    played.mark("two")
+    played.play(FRAME * 8, NOW)
+    played.mark("ten")
+    assert played.due(NOW) == [FRAME, FRAME, "two", FRAME]
+    assert played.reached(NOW + 0.035) == []
+    assert played.reached(NOW + 0.045) == ["two"]
+    assert played.reached(NOW + 0.05) == []
+    assert [item for _, item in run(played, NOW + 0.06, NOW + 0.18)][-1] == "ten"
+    assert played.reached(NOW + 0.19) == []
+    assert played.reached(NOW + 0.21) == ["ten"]
+
+
+def test_a_mark_behind_audio_that_was_sent_does_not_wait_for_more_audio() -> None:
+    played = playout()
+    played.play(FRAME, NOW)
+    played.due(NOW)
+    played.mark("one")
+    played.play(FRAME, NOW)
+    assert played.due(NOW + 0.001) == ["one", FRAME]
+
+
+def test_a_mark_within_a_frame_goes_out_behind_the_frame() -> None:
+    played = playout()
+    played.play(FRAME[:100], NOW)
+    played.mark("inside")
+    played.play(FRAME, NOW)
+    assert played.due(NOW) == [FRAME, "inside", FRAME[:100]]
+
+
+def test_a_mark_in_silence_is_heard_at_once() -> None:
+    played = playout()
+    played.mark("now")
+    assert not played.silent
+    assert played.due(NOW) == ["now"]
+    assert played.reached(NOW) == ["now"]
+    assert played.silent
+
+
+@pytest.mark.parametrize("recalled", [True, False])
+def test_a_clear_forgets_the_marks_that_were_not_heard(recalled: bool) -> None:
+    played = playout()
+    played.play(FRAME * 3, NOW)
+    played.mark("sent")
+    played.play(FRAME * 3, NOW)
+    played.mark("waits")
+    assert "sent" in played.due(NOW)
+    played.clear(NOW + 0.01, recalled=recalled)
+    assert run(played, NOW + 0.02, NOW + 1) == []
+    assert played.reached(NOW + 1) == []
+
+
+# Clear
+
+
+def test_a_recalled_clear_returns_what_was_heard_of_the_sentence() -> None:
+    played = playout()
+    end = sentence(played, NOW)
+    assert played.clear(end + 0.02, recalled=True) == 0  # nothing was cut
+    played.play(FRAME * 50, end + 1)
+    run(played, end + 1, end + 1.5)
+    assert played.clear(end + 1.5, recalled=True) == close(0.5)
+    assert played.silent
+    assert played.waiting == 0
+    assert played.position(end + 9) == close(0.6)
+
+
+def test_a_caller_that_cannot_be_told_hears_all_that_was_sent() -> None:
+    played = playout(lead=0.1)
+    played.play(FRAME * 50, NOW)
+    played.due(NOW)
+    assert played.clear(NOW + 0.05, recalled=False) == close(0.12)
+    assert not played.silent
+    assert played.position(NOW + 0.06) == close(0.06)
+    assert played.due(NOW + 0.2) == []
+    assert played.silent
+    assert played.position(NOW + 1) == close(0.12)
+
+
+def cleared() -> Playout:
+    """Return a playout of which a second was sent, and half of it heard before the clear."""
+    played = playout(lead=1)
+    played.play(FRAME * 50, NOW)
+    played.due(NOW)
+    assert played.clear(NOW + 0.5, recalled=True) == close(0.5)
+    assert played.position(NOW + 1) == close(0.5)
+    return played
+
+
+@pytest.mark.parametrize(("said", "believed"), [
+    (0.4, 0.4), (0.7, 0.7), (0, 0), (1, 1), (7, 1), (1e9, 1),
+])  # fmt: skip
+def test_the_callers_word_is_taken_for_what_it_heard_but_not_for_more_than_was_sent(
+    said: float, believed: float
+) -> None:
+    played = cleared()
+    played.recalled(said)
+    assert played.position(NOW + 1) == close(believed)
+    played.recalled(0.1)  # no clear asked for this
+    assert played.position(NOW + 1) == close(believed)
+
+
+def test_an_answer_that_comes_while_the_next_sentence_plays_counts_too() -> None:
+    played = cleared()
+    played.play(FRAME * 5, NOW + 0.6)
+    played.mark("end")
+    played.due(NOW + 0.6)
+    assert played.position(NOW + 0.65) == close(0.55)
+    played.recalled(0.4)
+    assert played.position(NOW + 0.65) == close(0.45)
+    played.due(NOW + 0.8)
+    assert played.reached(NOW + 0.8) == ["end"]
+    assert played.position(NOW + 0.8) == close(0.5)
+
+
+def test_of_two_answers_the_one_to_the_last_clear_counts() -> None:
+    played = cleared()
+    played.play(FRAME * 10, NOW + 0.6)
+    played.due(NOW + 0.6)
+    assert played.clear(NOW + 0.7, recalled=True) == close(0.1)
+    played.recalled(0.45)
+    assert played.position(NOW + 1) == close(0.6)
+    played.recalled(0.52)
+    assert played.position(NOW + 1) == close(0.52)
+
+
+def test_a_clear_by_the_end_of_a_sentence_may_come_too_early_for_a_caller_that_is_late() -> None:
+    played = playout()
+    sentence(played, NOW)
+    played.clear(NOW + 0.11, recalled=True)
+    played.recalled(0.08)
+    assert played.position(NOW + 1) == close(0.08)
+
+
+# Whatever happens
+
+STEPS = st.one_of(
+    st.tuples(st.just("play"), st.integers(0, 3000)),
+    st.tuples(st.just("wait"), st.sampled_from([0.0, 0.001, 0.02, 0.02, 0.3, 1.5])),
+    st.tuples(st.just("mark"), st.just(0)),
+    st.tuples(st.just("clear"), st.booleans()),
+    st.tuples(st.just("answer"), st.floats(0, 5)),
+    st.tuples(st.just("due"), st.just(0)),
+)
+
+
+@given(steps=st.lists(STEPS, max_size=40), lead=st.sampled_from([0, 0.04, 1]))
+def test_the_position_never_goes_back_nor_beyond_what_was_played(
+    steps: list[tuple[str, float]], lead: float
+) -> None:
+    played, now = playout(lead), NOW
+    played_bytes = 0
+    waiting = b""
+    before = 0.0
+    for step, value in steps:
+        match step:
+            case "play":
+                piece = bytes(at % 251 for at in range(played_bytes, played_bytes + int(value) * 2))
+                played_bytes += len(piece)
+                waiting += piece
+                played.play(piece, now)
+            case "wait":
+                now += value
+            case "mark":
+                played.mark("")
+            case "clear":
+                assert 0 <= played.clear(now, recalled=bool(value)) <= played_bytes / RATE
+                waiting, before = b"", 0.0
+            case "answer":
+                played.recalled(value)
+                before = 0.0
+            case "due":
+                for frame in audio(played.due(now)):
+                    assert 0 < len(frame) <= len(FRAME)
+                    assert waiting.startswith(frame)
+                    waiting = waiting.removeprefix(frame)
+        position = played.position(now)
+        assert before <= position <= played_bytes / RATE
+        before = position
+        assert played.waiting == len(waiting) / RATE
+    now += 60
+    run(played, now, now + 4)
+    assert played.silent
+    assert played.waiting == 0
+
+
+@given(
+    places=st.lists(st.integers(0, 99), min_size=1, max_size=8),
+    gaps=st.lists(st.floats(0, 0.3), min_size=100, max_size=100),
+)
+def test_marks_are_heard_in_order_and_never_before_their_audio(
+    places: list[int], gaps: list[float]
+) -> None:
+    played, now, heard = playout(), NOW, list[str]()
+    for number in range(100):
+        for place in sorted(places):
+            if place == number:
+                played.mark(f"{number}")
+        played.play(FRAME, NOW)
+    for gap in gaps:
+        played.due(now)
+        for name in played.reached(now):
+            assert played.position(now) >= int(name) * FRAME_SECONDS - 1e-9
+            heard.append(name)
+        now += gap
+    for name, following in pairwise(heard):
+        assert int(name) <= int(following)
+    run(played, now, now + 4)
+    heard += played.reached(now + 9)
+    assert heard == [f"{place}" for place in sorted(places)]
