@@ -46,7 +46,8 @@ class Clock:
                     due = max(due + FRAME_SECONDS / SLOTS, trio.current_time() - FRAME_SECONDS)
                     await trio.sleep_until(due)
                     for number, speak in enumerate(list(slot), 1):
-                        speak(trio.current_time())
+                        if speak in slot:
+                            speak(trio.current_time())
                         if number % _AT_ONCE == 0:
                             await trio.lowlevel.checkpoint()
             self._wanted = trio.Event()
