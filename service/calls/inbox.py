@@ -1,6 +1,6 @@
 """What waits for a handler: audio and events, in the order in which they came.
 
-At most HEAR_SECONDS of audio wait, and EVENTS events. When more has come:
+At most HEAR_SECONDS of audio wait, in at most FRAMES frames, and EVENTS events. When more has come:
 
 - While the handler listens, its caller is not read. Nothing is lost.
 - A caller that is `live` cannot wait. For it, and while the handler does not listen at all, the
@@ -13,6 +13,8 @@ from service.calls.events import Event
 from service.tally import Tally
 
 HEAR_SECONDS = 2.0
+#: 2 s in frames of 2 ms. A frame takes memory for 50 bytes besides its samples, however short.
+FRAMES = 1000
 EVENTS = 64
 
 
@@ -36,12 +38,12 @@ class Inbox:
     @property
     def full(self) -> bool:
         """Whether more has come than may wait."""
-        return self.seconds > HEAR_SECONDS or self._events > EVENTS
+        return self._more_than(1)
 
     @property
     def half_empty(self) -> bool:
         """Whether there is room again for a caller that was not read."""
-        return self.seconds <= HEAR_SECONDS / 2 and self._events <= EVENTS / 2
+        return not self._more_than(0.5)
 
     def keep(self, item: bytes | Event) -> None:
         """Take audio or an event; make room if nobody listens, or if the caller cannot wait."""
@@ -58,6 +60,13 @@ class Inbox:
         item = self._items.popleft()
         self._count(item, -1)
         return item
+
+    def _more_than(self, share: float) -> bool:
+        return (
+            self.seconds > HEAR_SECONDS * share
+            or self._events > EVENTS * share
+            or len(self._items) - self._events > FRAMES * share
+        )
 
     def _drop_oldest_audio(self) -> None:
         events = []
