@@ -7,6 +7,7 @@ counted once, and nobody else notices.
 import json
 import logging
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -177,11 +178,17 @@ class Echo:
         """Count nothing."""
 
 
-async def hold(link: Link, conversation: Conversation, limits: Limits, place: Place) -> Ending:
+async def hold(
+    link: Link,
+    conversation: Conversation,
+    limits: Limits,
+    place: Place,
+    over: Callable[[], None] = lambda: None,
+) -> Ending:
     """Carry the conversation to its end, tell the peer, and return how it ended.
 
-    `place` can end it early. A cancellation from outside ends it as drained, and goes on after the
-    peer has been told.
+    `place` can end it early. `over` is called before the peer is told. A cancellation from outside
+    ends it as drained, and goes on after the peer has been told.
     """
     ending = DRAINED
     try:
@@ -193,6 +200,7 @@ async def hold(link: Link, conversation: Conversation, limits: Limits, place: Pl
         _log.exception("call_failed")
         ending = FAULT
     finally:
+        over()
         # The link itself keeps to CLOSE_SECONDS; twice that stops a link that does not.
         with trio.move_on_after(2 * CLOSE_SECONDS, shield=True):
             await link.close(ending)

@@ -4,7 +4,6 @@ The link and the clock call it from one side, the handler's `Call` from the othe
 goes through an `Inbox`, what is said through a `Playout`.
 """
 
-import json
 from collections import deque
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +15,7 @@ import trio
 from service import codec, logs
 from service.audio.encodings import BYTES_PER_SAMPLE
 from service.calls.clock import Clock
-from service.calls.events import Digits, Event, Mark, Message
+from service.calls.events import Cleared, Event, Mark, decode, encode
 from service.calls.inbox import Inbox
 from service.calls.playout import Playout
 from service.calls.session import Conversion, Session, converted
@@ -28,14 +27,13 @@ from service.tally import Tally
 
 _log = logs.get(__name__)
 
+
 #: How much audio may wait to be played, in seconds.
 PLAY_SECONDS = 5.0
 #: How many bytes may wait for a caller that does not read, before messages wait too.
 UNWRITTEN_BYTES = 65536
 #: The most characters of a text message from the caller.
 TEXT_CHARACTERS = 65536
-#: The keys of a telephone (ITU-T Q.23).
-DIGITS = frozenset("0123456789*#ABCD")
 #: How the names of marks begin that the handler does not see.
 HEARD = "heard-"
 
@@ -69,10 +67,12 @@ class Duplex:
         self._inbox = Inbox(self._bytes_per_second, tally, live=terms.live)
         self._held = False
         self._last_came = self._last_seconds = 0.0
-        self._unheard: deque[str] = deque()  # the names of marks that were not heard yet
+        self._unheard: deque[str] = deque()  # the names of marks that were not heard yet;
+        self._reached: deque[str] = deque()  # by the clock these were, but the caller is silent
         self._underruns = 0
         self._cleared_at: float | None = None
         self._in, self._out = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
+        self._hearing = False  # a task waits for what is heard
         self.ended = False  # the caller hears nothing more
 
     # The link's side.
@@ -106,14 +106,23 @@ class Duplex:
     # The handler's side.
 
     async def event(self) -> bytes | Event | None:
-        """Return the next audio, as pcm, or the next event; None once there will be none."""
-        self._inbox.listening = True
-        if self._inbox:
-            await trio.lowlevel.checkpoint()
-        while not self._inbox:
-            if self.ended:
-                return None
-            await self._in.park()
+        """Return the next audio, as pcm, or the next event; None once there will be none.
+
+        Raises trio.BusyResourceError while another task waits here. A cancellation loses nothing.
+        """
+        if self._hearing:
+            raise trio.BusyResourceError("another task hears this call")
+        self._hearing = self._inbox.listening = True
+        try:
+            # Nothing below waits then; a handler that asks on and on must not hold up the others.
+            if self._inbox or self.ended:
+                await trio.lowlevel.checkpoint()
+            while not self._inbox:
+                if self.ended:
+                    return None
+                await self._in.park()
+        finally:
+            self._hearing = False
         item = self._inbox.take()
         if self._held and self._inbox.half_empty:
             self._hold(False)
@@ -132,7 +141,7 @@ class Duplex:
     async def written(self) -> None:
         """Return when few bytes wait for the caller to read, or the conversation is over."""
         while not self.ended and self._mouth and self._mouth.unwritten > UNWRITTEN_BYTES:
-            self._clock.add(self._speak)
+            self._ask_clock()
             await self._out.park()
 
     @property
@@ -142,6 +151,8 @@ class Duplex:
 
     def play(self, pcm: bytes) -> None:
         """Have audio heard behind all that waits."""
+        if not pcm:
+            return
         now = trio.current_time()
         first = self._playout.silent
         self._playout.play(converted(pcm, self._encoding), now)
@@ -149,14 +160,14 @@ class Duplex:
         self._underruns = self._playout.underruns
         self._tally.queue_seconds["outbound"].add(self._playout.waiting)
         if first:
-            self._clock.add(self._speak)
+            self._ask_clock()
             self._speak(now)
 
     def mark(self, name: str) -> None:
         """Set a mark behind all that waits to be played."""
         self._unheard.append(name)
         self._playout.mark(name)
-        self._clock.add(self._speak)
+        self._ask_clock()
 
     def unheard(self, name: str) -> bool:
         """Return whether a mark waits to be heard."""
@@ -168,14 +179,15 @@ class Duplex:
 
     def clear(self) -> float:
         """Stop the playing; return the seconds heard of what was played since the last silence."""
-        assert self._mouth is not None
-        recalled = self._started is not None
-        heard = self._playout.clear(trio.current_time(), recalled=recalled)
+        now, recalled = trio.current_time(), self._started is not None
+        heard = self._playout.clear(now, recalled=recalled)
         self._unheard.clear()
+        self._reached.clear()
         self._cleared_at = perf_counter()
         if recalled:
-            self._say({"type": "clear"})
-        self._clock.add(self._speak)
+            self.say({"type": "clear"})
+        self._ask_clock()
+        self._speak(now)
         self._out.unpark_all()
         return heard
 
@@ -187,13 +199,18 @@ class Duplex:
         return True
 
     def end(self, ending: Ending) -> None:
-        """End the call once what was said is written."""
+        """End the call once what was said is written; nothing more is said."""
         if self._mouth is not None:
             self._mouth.end(ending)
+        self.over()
 
     def _say(self, event: dict[str, Any]) -> None:
         assert self._mouth is not None
-        self._mouth.say(json.dumps(event))
+        self._mouth.say(encode(event))
+
+    def _ask_clock(self) -> None:
+        if not self.ended:
+            self._clock.add(self._speak)
 
     # The clock's side.
 
@@ -219,11 +236,9 @@ class Duplex:
                 tally.outbound_seconds += len(item) / self._rate
             elif self._started is not None:
                 self._say({"type": "mark", "name": item})
-        reached = playout.reached(now)
-        if self._started is None:
-            for name in reached:
-                self._mark_heard(name)
-        if self._out and (reached or playout.waiting < PLAY_SECONDS):
+        self._reached += (name for name in playout.reached(now) if name in self._unheard)
+        self._believe_clock()
+        if self._out and playout.waiting < PLAY_SECONDS:
             self._out.unpark_all()
         if playout.silent:
             self._clock.remove(self._speak)
@@ -232,6 +247,8 @@ class Duplex:
     # What is heard.
 
     def _hear(self, pcm: bytes) -> None:
+        if not pcm:
+            return
         now, seconds = perf_counter(), len(pcm) / self._bytes_per_second
         if self._last_came:
             late = abs(now - self._last_came - self._last_seconds)
@@ -250,20 +267,18 @@ class Duplex:
         if len(message) > TEXT_CHARACTERS:
             return too_large(TEXT_CHARACTERS)
         try:
-            event = json.loads(message)
-        except (ValueError, RecursionError):
-            return _refused("a text message must be JSON")
+            event = decode(message)
+        except ValueError as error:
+            return rejected("text", UNSUPPORTED_DATA, str(error))
         match event:
-            case {"type": "mark", "name": str(name)}:
+            case Mark(name):
+                with suppress(ValueError):
+                    self._reached.remove(name)
                 self._mark_heard(name)
-            case {"type": "cleared", "milliseconds": int() | float() as milliseconds}:
-                self._playout.recalled(milliseconds / 1000)
-            case {"type": "digits", "digits": str(digits)} if set(digits) <= DIGITS:
-                self._keep(Digits(digits))
-            case {"type": "message", "message": data}:
-                self._keep(Message(data))
+            case Cleared(seconds):
+                self._playout.recalled(seconds)
             case _:
-                return _refused("a text message must be a mark, cleared, digits or message event")
+                self._keep(event)
         return None
 
     def _mark_heard(self, name: str) -> None:
@@ -272,6 +287,14 @@ class Duplex:
             if not name.startswith(HEARD):
                 self._keep(Mark(name))
             self._out.unpark_all()
+
+    def _believe_clock(self) -> None:
+        """Have marks heard by the clock while the caller cannot say it: its words are not read.
+
+        A handler that waits for a mark does not listen, so its caller's audio soon fills the inbox.
+        """
+        while self._reached and (self._started is None or self._held):
+            self._mark_heard(self._reached.popleft())
 
     def _keep(self, item: bytes | Event) -> None:
         """Keep audio or an event for the handler."""
@@ -284,7 +307,4 @@ class Duplex:
         if held is not self._held and self._mouth is not None:
             self._held = held
             self._mouth.hold(held)
-
-
-def _refused(reason: str) -> Ending:
-    return rejected("text", UNSUPPORTED_DATA, reason)
+            self._believe_clock()

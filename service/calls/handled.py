@@ -65,8 +65,7 @@ class HandledCall(Call):
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer, name=self._handling.name)
-            ending = await hold(link, self.duplex, self._limits, place)
-            self.duplex.over()
+            ending = await hold(link, self.duplex, self._limits, place, self.duplex.over)
             # A drain or an operator has given the handler its time before.
             if not place.scope.cancelled_caught:
                 with trio.move_on_after(GRACE_SECONDS):
@@ -78,8 +77,18 @@ class HandledCall(Call):
         """Run the handler; return how it ends the call."""
         try:
             await self._handling.answer(self)
-        except Exception:
-            self._tally.handler_errors += 1
-            _log.exception("handler_failed", handler=self._handling.name)
-            return FAULT
-        return FINISHED
+        except Exception as bug:
+            self._fail(bug)
+        except BaseExceptionGroup as group:  # of a handler that was cancelled, and failed then
+            bugs, others = group.split(Exception)
+            if bugs is not None:
+                self._fail(bugs)
+            if others is not None:
+                raise others from None
+        else:
+            return FINISHED
+        return FAULT
+
+    def _fail(self, bug: BaseException) -> None:
+        self._tally.handler_errors += 1
+        _log.error("handler_failed", handler=self._handling.name, exc_info=bug)

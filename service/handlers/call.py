@@ -18,13 +18,15 @@ import trio
 
 from service.audio.rates import RATES
 from service.audio.resample import Resampler
-from service.calls.duplex import DIGITS, HEARD, PLAY_SECONDS, Duplex
-from service.calls.events import Event
+from service.calls.duplex import HEARD, PLAY_SECONDS, Duplex
+from service.calls.events import DIGITS, Event
 from service.calls.handled import HandledCall
 from service.ending import Ending
 
 #: Longer audio is converted in pieces of so many seconds; other calls have their turn in between.
 _PIECE_SECONDS = 0.2
+#: The longest reason that fits a close frame, in bytes of UTF-8 (RFC 6455, 5.5.1).
+_REASON_BYTES = 123
 
 Item = TypeVar("Item")
 
@@ -53,13 +55,15 @@ class Call:
         self._ears: dict[int, _Ear] = {}
         self._resampler: Resampler | None = None  # of what is played
         self._numbers = count(1)
+        self._playing = trio.Lock()
         self._clears = 0
 
     def frames(self, rate: int | None = None, milliseconds: int = 20) -> AsyncIterator[bytes]:
         """Iterate over the caller's audio, in frames of exactly this length, until the call ends.
 
         The last frame is filled up with silence. Events are passed over. Raises ValueError for
-        another rate than those of `service.audio.rates`.
+        another rate than those of `service.audio.rates`, and trio.BusyResourceError where two tasks
+        listen at once.
         """
         return _Frames(self._duplex, self._ear(rate), milliseconds)
 
@@ -72,20 +76,32 @@ class Call:
     async def play(self, pcm: bytes, rate: int | None = None) -> None:
         """Play audio of any length behind all that waits; wait while over five seconds wait.
 
-        A `clear` meanwhile drops the rest of the audio. Raises HungUp once the call is over, and
-        ValueError for half a sample or a wrong rate.
+        Several tasks play one after the other. A `clear` meanwhile drops the rest of it too. Raises
+        HungUp once the call is over, and ValueError for half a sample or a wrong rate.
         """
         if len(pcm) % 2:
             raise ValueError(f"PCM16 has two bytes a sample, not {len(pcm)} in all")
+        self._be_on_the_line()
+        clears = self._clears
+        try:
+            self._playing.acquire_nowait()  # the usual case costs no turn of the event loop
+        except trio.WouldBlock:
+            await self._playing.acquire()
+        try:
+            await self._play(pcm, rate, clears)
+        finally:
+            self._playing.release()
+
+    async def _play(self, pcm: bytes, rate: int | None, clears: int) -> None:
         source = self.rate if rate is None else rate
         self._resample_from(source)
-        size, clears = int(source * _PIECE_SECONDS) * 2, self._clears
+        size = int(source * _PIECE_SECONDS) * 2
         for start in range(0, len(pcm), size):
             while self._duplex.waiting > PLAY_SECONDS and not self._duplex.ended:
                 await self._duplex.changed()
             self._be_on_the_line()
             if self._clears != clears:
-                break
+                return
             piece = pcm[start : start + size]
             self._duplex.play(piece if self._resampler is None else self._resampler.convert(piece))
             if len(pcm) > size:
@@ -106,7 +122,11 @@ class Call:
         await trio.lowlevel.checkpoint()
 
     def mark(self, name: str) -> None:
-        """Have `events` yield Mark(name) once the caller has heard all that was played so far."""
+        """Have `events` yield Mark(name) once the caller has heard all that was played so far.
+
+        Raises HungUp once the call is over.
+        """
+        self._be_on_the_line()
         if name.startswith(HEARD):
             raise ValueError(f"a mark's name cannot begin with {HEARD}")
         self._finish_sentence()
@@ -151,6 +171,8 @@ class Call:
         """End the call at once, with a close code (1000, or 3000 to 4999) and a reason."""
         if code != 1000 and not 3000 <= code <= 4999:
             raise ValueError(f"{code} is not 1000, nor from 3000 to 4999")
+        if len(reason.encode()) > _REASON_BYTES:
+            raise ValueError(f"a reason has at most {_REASON_BYTES} bytes: {reason!r}")
         self._duplex.end(Ending("completed", code, reason))
 
     async def finish(self) -> None:

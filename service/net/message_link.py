@@ -80,20 +80,23 @@ class MessageLink(Link):
 
     async def _speak(self, limits: Limits, carrying: trio.CancelScope) -> None:
         """Send what is said unasked, until the conversation ends itself."""
-        while self._ending is None:
-            await self._spoken.wait()
-            self._spoken = trio.Event()
-            while self._said:
-                failure = await self._sent(self._said[0], limits)
-                self._said.popleft()
-                if failure is not None:
-                    self._ending = failure
-                    break
+        while self._said or self._ending is None:
+            if not self._said:
+                await self._spoken.wait()
+                self._spoken = trio.Event()
+                continue
+            failure = await self._sent(self._said[0], limits)
+            self._said.popleft()
+            if failure is not None:
+                self._ending = failure
+                break
         carrying.cancel()
 
     async def _listen(self, conversation: Conversation, limits: Limits) -> Ending:
         while True:
-            await self._free.wait()
+            if not self._free.is_set():
+                await self._free.wait()
+                self._active_at = trio.current_time()  # a peer that is not read is not idle
             with trio.move_on_at(self._active_at + limits.idle_seconds) as silence:
                 message = await self.receive()
                 self._active_at = trio.current_time()

@@ -37,7 +37,8 @@ def rest(box: Inbox) -> list[bytes | Event]:
 
 
 def test_audio_and_events_come_out_in_the_order_in_which_they_came() -> None:
-    box, items = inbox(), [b"ab", Digits("1"), b"cd", Message(None), Digits("2")]
+    box = inbox()
+    items: list[bytes | Event] = [b"ab", Digits("1"), b"cd", Message(None), Digits("2")]
     for item in items:
         box.keep(item)
     assert box.seconds == 4 / RATE
@@ -120,7 +121,7 @@ def test_audio_longer_than_the_bound_is_dropped_and_the_next_is_kept() -> None:
 def test_no_more_than_the_bounds_is_kept_whatever_comes(
     items: list[int | None], live: bool, listening: bool
 ) -> None:
-    box, came = inbox(live=live, listening=listening), []
+    box, came = inbox(live=live, listening=listening), list[bytes | Event]()
     for item in items:
         came.append(Digits("1") if item is None else bytes(item))
         box.keep(came[-1])

@@ -18,6 +18,8 @@ from service.conversation import Link
 from service.net.links import PumpedLink, StreamLink
 from service.net.pump import Pump
 from service.net.stream import Stream
+from tests.peers import stand_in
+from tests.peers.stand_in import Bot
 from tests.peers.callers import (
     AsgiCaller,
     Caller,
@@ -33,14 +35,23 @@ KINDS = ("memory", "asgi", "stream", "pump", "server", "tls")
 
 
 @asynccontextmanager
-async def calling(kind: str, query: str = "", **settings: Any) -> AsyncIterator[tuple[Caller, Any]]:
-    """Have a call over this kind of link; its service runs until the block ends."""
+async def calling(
+    kind: str, query: str = "", bot: Bot | None = None, **settings: Any
+) -> AsyncIterator[tuple[Caller, Any]]:
+    """Have a call over this kind of link; its service runs until the block ends.
+
+    A bot answers it, or else the echo.
+    """
+    if bot is not None:
+        settings["handler"] = stand_in.put(bot)
     if kind in ("server", "tls"):
         async with serving(tls=kind == "tls", **settings) as service:
             yield await service.call(query), service
         return
     house = House(**settings)
     async with trio.open_nursery() as nursery:
+        if house.handling is not None:
+            nursery.start_soon(house.handling.clock.run)
         if kind == "asgi":
             caller = AsgiCaller()
             nursery.start_soon(run_asgi, house, caller, query)

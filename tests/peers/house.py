@@ -10,10 +10,13 @@ from quart_trio import QuartTrio
 from service import codec
 from service.calls.call import Call
 from service.calls.caller import Caller
+from service.calls.clock import Clock
+from service.calls.handled import HandledCall, Handling
 from service.calls.roster import Place, Roster
 from service.calls.terms import Terms
 from service.config import Settings
 from service.conversation import Link
+from service.handlers.load import load
 from service.tally import Tally
 from service.web.access import Access, read_tokens
 from service.web.app import create_admin_app, create_app, limits_of
@@ -41,7 +44,11 @@ class House:
         access = Access(self.settings.allowed_origins, None if file is None else read_tokens(file))
         codecs = dict.fromkeys(codec.ORDER, True)
         self.metrics = Metrics(self.roster, self.tally, codecs, access)
-        self._shared = (self.settings, self.roster, self.tally, access, self.metrics)
+        name = self.settings.handler
+        self.handling = None if name == "echo" else Handling(name, load(name), Clock())
+        self._shared = (
+            self.settings, self.roster, self.tally, access, self.metrics, None, self.handling,
+        )  # fmt: skip
         self.call_ended = trio.Event()
 
     # Most tests need one app or none, and to make one costs more than a call.
@@ -71,10 +78,19 @@ class House:
 async def run_call(house: House, link: Link, query: str = "") -> None:
     """Hold a call as the app's handler does."""
     settings = house.settings
-    terms = Terms.parse(dict(parse_qsl(query)), settings.codec_order)
-    limits = limits_of(settings)
+    parameters = dict(parse_qsl(query))
+    terms = Terms.parse(parameters, settings.codec_order)
+    parts = terms, Caller("test"), house.tally, limits_of(settings)
     with house.place() as place:
-        call = Call(terms, Caller("test"), house.tally, limits)
+        if house.handling is None:
+            call = Call(*parts)
+        else:
+            call = HandledCall(
+                *parts,
+                handling=house.handling,
+                parameters=parameters,
+                draining=house.roster.drain_begun,
+            )
         house.roster.enlist(place, call)
         await call.run(link, place)
     house.call_ended.set()

@@ -107,14 +107,13 @@ def upgrade_request(target: str, extra: str = "") -> bytes:
     ).encode()
 
 
-async def read_head(stream: trio.abc.Stream, at_once: int = 1) -> bytes:
-    """Return an answer's head, up to its empty line, and leave what is behind it unread.
-
-    `at_once` is how many bytes to read where nothing can be behind it.
-    """
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        data = await stream.receive_some(at_once)
+async def read_head(stream: trio.abc.Stream) -> bytes:
+    """Return an answer's head, up to its empty line, and leave what is behind it unread."""
+    head, end = b"", b"\r\n\r\n"
+    while not head.endswith(end):
+        # No read takes more than what the end still lacks.
+        missing = next(n for n in range(1, 5) if n == 4 or head.endswith(end[:-n]))
+        data = await stream.receive_some(missing)
         if not data:
             break
         head += data
