@@ -10,6 +10,7 @@ from pathlib import Path
 
 from service.calls.handled import HandledCall
 from service.config import ConfigurationError
+from service.handlers import blocking
 from service.handlers.call import Call, HungUp
 
 Answer = Callable[[HandledCall], Awaitable[None]]
@@ -24,15 +25,13 @@ def load(name: str) -> Answer:
     handler = _found(name)
 
     async def answer(call: HandledCall) -> None:
+        blocking.handler.set(name)
         seen = Call(call)
         try:
             await handler(seen)
             await seen.finish()
-        except HungUp:
+        except* HungUp:  # alone, or out of the handler's own nurseries
             pass
-        except BaseExceptionGroup as group:  # out of the handler's own nurseries
-            if group.split(HungUp)[1] is not None:
-                raise
 
     return answer
 
@@ -49,7 +48,7 @@ def _found(name: str) -> Handler:
     except SyntaxError as error:
         where = f"{error.filename}, line {error.lineno}"
         raise _wrong(name, f"importing {module_name} failed: {error.msg} ({where})") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{frame.filename}, line {frame.lineno}"
         why = f"{type(error).__name__}: {error} ({where})"
@@ -58,7 +57,7 @@ def _found(name: str) -> Handler:
     if handler is None:
         near = difflib.get_close_matches(attribute, vars(module), 1)
         hint = f"; {near[0]}?" if near else ""
-        raise _wrong(name, f"{module.__file__} has no {attribute}{hint}")
+        raise _wrong(name, f"{module_name} has no {attribute}{hint}")
     if not inspect.iscoroutinefunction(handler):
         raise _wrong(name, f"{attribute} is not an async function")
     try:
@@ -70,4 +69,4 @@ def _found(name: str) -> Handler:
 
 
 def _wrong(name: str, why: str) -> ConfigurationError:
-    return ConfigurationError(f"RT_AUDIO_HANDLER={name}: {why}")
+    return ConfigurationError(f"RT_AUDIO_HANDLER={name}: {' '.join(why.split())}")
