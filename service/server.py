@@ -128,7 +128,10 @@ async def serve(
             background.start_soon(_watch_lag, tally)
             background.start_soon(reload.watch)
             if handling is not None:
+                from service.handlers.blocking import warn_of_blocking
+
                 background.start_soon(handling.clock.run)
+                background.start_soon(warn_of_blocking)
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as listening:
                     for door in doors:
