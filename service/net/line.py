@@ -5,7 +5,7 @@ A line is in one of four states. Each says which event the epoll reports for the
 READING   for the next bytes of the peer
 WRITING   for room in the socket; until then nothing is read
 WAITING   for its turn in the pump's backlog: it has read GREEDY_BYTES, or has messages to answer
-HELD      for the conversation, which wants nothing read now; the epoll does not know the line
+HELD      for the conversation, which wants nothing read now; then only for a reset
 """
 
 import select
@@ -22,7 +22,7 @@ from service.net.talk import Talk
 from service.websocket.wire import frame
 
 READING, WRITING, WAITING = select.EPOLLIN, select.EPOLLOUT, 0
-HELD = -1
+HELD = select.EPOLLET  # a reset is always told, here once
 
 #: A read of this size marks a caller as greedy: its next read waits for a turn in the backlog.
 #: It is also the size of a full TLS record, the most that one read gives there.
@@ -102,6 +102,8 @@ class Line:
             if self._state != READING:
                 if self._state == WRITING:
                     self._write_on()
+                elif self._state == HELD and self._is_reset():
+                    self._end(ABORTED)
                 return 0
             try:
                 size = self._socket.recv_into(buffer)
@@ -264,18 +266,18 @@ class Line:
             self._queued = True
             self._backlog.append(self)
 
+    def _is_reset(self) -> bool:
+        poll = select.poll()  # for this rare question; the epoll's event may be an older one
+        poll.register(self.descriptor, 0)
+        return bool(poll.poll(0))
+
     def _wake_pump(self) -> None:
         """Have the pump choose the next state, from outside of its turns: it may be asleep."""
-        self._watch(WRITING)  # there is room, so the epoll names the line at once
+        self._wait_for_room()  # there is some, so the epoll names the line at once
 
     def _watch(self, state: int) -> None:
         if state != self._state and not self.finished.is_set():
-            if state == HELD:
-                self._epoll.unregister(self.descriptor)
-            elif self._state == HELD:
-                self._epoll.register(self.descriptor, state)
-            else:
-                self._epoll.modify(self.descriptor, state)
+            self._epoll.modify(self.descriptor, state)
             self._state = state
 
     def _fail(self, bug: Exception) -> None:
@@ -285,6 +287,5 @@ class Line:
     def _end(self, ending: Ending) -> None:
         if not self.finished.is_set():
             self.ending = ending
-            if self._state != HELD:
-                self._epoll.unregister(self.descriptor)
+            self._epoll.unregister(self.descriptor)
             self.finished.set()
