@@ -4,6 +4,7 @@ A test measures no time. It counts turns of the event loop: each gives the pump 
 `benchmarks/misbehave.py` measures the milliseconds.
 """
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,9 @@ import pytest
 import trio
 from websockets.frames import Frame, Opcode
 
+from service.handlers import Call, Message
 from service.web.metrics import Metrics
+from tests.peers.bots import put
 from tests.peers.reach import Service
 from tests.peers.serving import serving
 
@@ -44,6 +47,29 @@ FLOODS = {
 #: Those whose bytes are converted where the reply's encoding is another.
 CONVERTED = ["large frames", "frames", "fragments of a byte", "frames of a MiB"]
 
+#: The same for calls with a handler, which take text messages too.
+EVENT_FLOODS = FLOODS | {
+    name: (b"", masked(Opcode.TEXT, json.dumps(event).encode()) * times)
+    for name, event, times in (
+        ("digits", {"type": "digits", "digits": "1"}, 5_000),
+        ("marks", {"type": "mark", "name": "heard-1"}, 5_000),
+        ("answers to no clear", {"type": "cleared", "milliseconds": 1}, 5_000),
+        ("long lists", {"type": "message", "message": [1.5] * 13_000}, 10),
+        ("deep lists", {"type": "message", "message": json.loads("[" * 900 + "]" * 900)}, 100),
+    )
+}
+
+
+async def bots(call: Call) -> None:
+    """Answer as the caller's parameters say."""
+    if "deaf" in call.parameters:
+        await trio.sleep_forever()
+    async for event in call.events():
+        if isinstance(event, Message) and "answers" in call.parameters:
+            await call.send(event.data)
+        if isinstance(event, bytes) and "plays" in call.parameters:
+            await call.play(event)
+
 
 class Turns(trio.abc.Instrument):
     """Counts the turns of the event loop."""
@@ -56,9 +82,9 @@ class Turns(trio.abc.Instrument):
 
 
 @asynccontextmanager
-async def flooding(service: Service, kind: str, query: str) -> AsyncIterator[None]:
+async def flooding(service: Service, flood: tuple[bytes, bytes], query: str) -> AsyncIterator[None]:
     """Have three flooders send without end, and read, for the time of the block."""
-    first, again = FLOODS[kind]
+    first, again = flood
 
     async def send(stream: trio.abc.Stream) -> None:
         await stream.send_all(first)
@@ -89,7 +115,7 @@ async def test_a_flood_costs_another_call_a_few_turns(kind: str, query: str) -> 
     turns = Turns()
     async with serving() as service:
         call = await service.call("codec=numpy")
-        async with flooding(service, kind, query):
+        async with flooding(service, FLOODS[kind], query):
             trio.lowlevel.add_instrument(turns)
             waits = []
             with trio.fail_after(30):
@@ -102,6 +128,34 @@ async def test_a_flood_costs_another_call_a_few_turns(kind: str, query: str) -> 
                 assert (await service.get("/health"))[0] == 200
             trio.lowlevel.remove_instrument(turns)
     assert sorted(waits)[-3] <= 6, waits
+
+
+@pytest.mark.parametrize(
+    ("kind", "query"),
+    [
+        *((kind, "hears=1") for kind in EVENT_FLOODS),
+        *((kind, "deaf=1") for kind in EVENT_FLOODS if kind not in FLOODS),
+        ("frames", "plays=1"), ("frames", "live=true"), ("empty frames", "deaf=1&live=true"),
+    ],
+)  # fmt: skip
+async def test_a_flood_to_a_handler_costs_another_call_a_few_turns(kind: str, query: str) -> None:
+    turns, question = Turns(), json.dumps({"type": "message", "message": 1})
+    async with serving(handler=put(bots)) as service:
+        call = await service.call("answers=1&events=json")
+        await call.receive()
+        async with flooding(service, EVENT_FLOODS[kind], f"{query}&encoding=alaw"):
+            trio.lowlevel.add_instrument(turns)
+            waits = []
+            with trio.fail_after(30):
+                for _ in range(20):
+                    before = turns.count
+                    assert json.loads(str(await call.ask(question))) == json.loads(question)
+                    waits.append(turns.count - before)
+                newcomer = await service.call("answers=1&events=json")
+                await newcomer.receive()
+                assert (await service.get("/health"))[0] == 200
+            trio.lowlevel.remove_instrument(turns)
+    assert sorted(waits)[-3] <= 8, waits
 
 
 async def test_a_flood_of_pings_after_the_close_costs_nobody() -> None:
