@@ -1,0 +1,275 @@
+"""The conversation of a call with a handler, between a mouth that remembers and Trio's clock."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from service import codec
+from service.calls.clock import Clock
+from service.calls.duplex import UNWRITTEN_BYTES, Duplex
+from service.calls.events import Digits, Event, Mark
+from service.calls.terms import Terms
+from service.conversation import Message
+from service.ending import FINISHED, Ending
+from service.tally import Tally
+
+FRAME = bytes(320)
+SECOND = FRAME * 50
+
+
+class Remembers:
+    """A mouth, and what it was told."""
+
+    def __init__(self) -> None:
+        self.said: list[Message] = []
+        self.held: list[bool] = []
+        self.endings: list[Ending] = []
+        self.unwritten = 0
+
+    def say(self, message: Message) -> None:
+        self.said.append(message)
+
+    def hold(self, held: bool) -> None:
+        self.held.append(held)
+
+    def end(self, ending: Ending) -> None:
+        self.endings.append(ending)
+
+    @property
+    def audio(self) -> float:
+        """How many seconds of audio were said."""
+        return sum(len(item) for item in self.said if isinstance(item, bytes)) / 16000
+
+
+class Fixture:
+    def __init__(self, *, events: bool = False, live: bool = False) -> None:
+        self.tally, self.clock, self.mouth = (
+            Tally(codec.available(), codec.LAWS),
+            Clock(),
+            Remembers(),
+        )
+        terms = Terms("audioop", "pcm16", "pcm16", 8000, events=events, live=live)
+        self.duplex = Duplex(terms, self.tally, 1 << 20, self.clock, '{"type": "started"}')
+        self.duplex.begin(self.mouth)
+
+    @property
+    def asked(self) -> bool:
+        """Whether the clock asks this call."""
+        return any(self.clock._slots)
+
+
+@asynccontextmanager
+async def duplex(*, events: bool = False, live: bool = False) -> AsyncIterator[Fixture]:
+    fixture = Fixture(events=events, live=live)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fixture.clock.run)
+        yield fixture
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("events", [True, False])
+async def test_only_a_caller_that_takes_events_is_greeted(
+    events: bool, autojump_clock: MockClock
+) -> None:
+    async with duplex(events=events) as call:
+        assert call.mouth.said == (['{"type": "started"}'] if events else [])
+
+
+async def test_the_first_audio_goes_out_at_once_and_the_clock_sleeps_after_the_last(
+    autojump_clock: MockClock,
+) -> None:
+    async with duplex() as call:
+        call.duplex.play(SECOND)
+        assert call.mouth.audio == pytest.approx(0.06)
+        assert call.asked
+        await trio.sleep(1.05)
+        assert call.mouth.audio == 1
+        assert call.duplex.silent
+        assert not call.asked
+        assert call.tally.spoken_frames == 50
+        assert call.tally.outbound_seconds == pytest.approx(1)
+
+
+async def test_nothing_is_said_while_bytes_wait_and_then_the_rest_is_later(
+    autojump_clock: MockClock,
+) -> None:
+    async with duplex() as call:
+        call.duplex.play(SECOND)
+        call.mouth.unwritten = 1
+        await trio.sleep(5)
+        assert call.mouth.audio == pytest.approx(0.06)
+        call.mouth.unwritten = 0
+        await trio.sleep(0.021)
+        assert call.mouth.audio < 0.4
+        await trio.sleep(1)
+        assert call.mouth.audio == 1
+
+
+async def test_messages_wait_while_many_bytes_do(autojump_clock: MockClock) -> None:
+    async with duplex(events=True) as call:
+        call.mouth.unwritten = UNWRITTEN_BYTES
+        await call.duplex.written()
+        call.mouth.unwritten = UNWRITTEN_BYTES + 1
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call.duplex.written)
+            await trio.sleep(1)
+            assert nursery.child_tasks
+            call.mouth.unwritten = 0
+            await trio.sleep(0.03)
+            assert not nursery.child_tasks
+        assert not call.asked
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_a_caller_is_held_while_its_handler_is_slow_unless_it_is_live(
+    live: bool, autojump_clock: MockClock
+) -> None:
+    async with duplex(live=live) as call:
+        call.duplex.receive(FRAME)
+        assert await call.duplex.event() == FRAME
+        for _ in range(150):
+            call.duplex.receive(FRAME)
+        assert call.mouth.held == ([] if live else [True])
+        for _ in range(99):
+            await call.duplex.event()
+        assert call.mouth.held == ([] if live else [True])
+        await call.duplex.event()
+        assert call.mouth.held == ([] if live else [True, False])  # half of the bound is left
+        assert call.tally.frames_dropped == {"live": 50 if live else 0, "unheard": 0}
+
+
+async def test_a_caller_whom_nobody_hears_is_not_held(autojump_clock: MockClock) -> None:
+    async with duplex() as call:
+        for _ in range(150):
+            call.duplex.receive(FRAME)
+            call.duplex.receive('{"type": "digits", "digits": "1"}')
+        assert call.mouth.held == []
+        assert call.tally.frames_dropped == {"live": 0, "unheard": 50}
+
+
+async def test_empty_frames_are_no_audio(autojump_clock: MockClock) -> None:
+    async with duplex() as call:
+        for _ in range(10_000):
+            assert call.duplex.receive(b"") is None
+        call.duplex.receive(FRAME)
+        assert await call.duplex.event() == FRAME
+        assert call.tally.interarrival_jitter_seconds.count == 0
+
+
+async def test_marks_are_told_in_order_and_only_once(autojump_clock: MockClock) -> None:
+    async with duplex() as call:
+        for name in ("one", "two", "two", "three"):
+            call.duplex.play(FRAME)
+            call.duplex.mark(name)
+        await trio.sleep(1)
+        heard: list[bytes | Event | None] = [await call.duplex.event() for _ in range(4)]
+        assert heard == [Mark("one"), Mark("two"), Mark("two"), Mark("three")]
+        assert not call.duplex._inbox
+
+
+async def test_a_caller_that_was_held_is_believed_again_once_it_is_read(
+    autojump_clock: MockClock,
+) -> None:
+    """The clock told two of three marks for it; of these the caller's own word comes too late."""
+    async with duplex(events=True) as call:
+        call.duplex.receive(FRAME)
+        await call.duplex.event()
+        for _ in range(3):
+            call.duplex.play(FRAME)
+            call.duplex.mark("same")
+        await trio.sleep(0.2)
+        call.duplex.receive('{"type": "mark", "name": "same"}')
+        assert await call.duplex.event() == Mark("same")
+        for _ in range(101):
+            call.duplex.receive(FRAME)
+        assert call.mouth.held == [True]
+        events = [await call.duplex.event() for _ in range(103)]
+        assert events.count(Mark("same")) == 2
+        assert call.mouth.held == [True, False]
+        for _ in range(2):
+            call.duplex.receive('{"type": "mark", "name": "same"}')
+        call.duplex.receive('{"type": "digits", "digits": "1"}')
+        assert await call.duplex.event() == Digits("1")
+
+
+@pytest.mark.parametrize("events", [True, False])
+async def test_a_clear_is_silence_at_once(events: bool, autojump_clock: MockClock) -> None:
+    async with duplex(events=events) as call:
+        call.duplex.play(SECOND)
+        await trio.sleep(0.5)
+        said = call.mouth.audio
+        call.duplex.clear()
+        assert call.tally.clear_seconds.count == 1  # not at the next turn of the clock
+        if events:
+            assert json.loads(str(call.mouth.said[-1])) == {"type": "clear"}
+        await trio.sleep(1)
+        assert call.mouth.audio == said
+        assert not call.asked
+
+
+async def test_a_clear_behind_bytes_that_wait_is_silence_once_they_are_written(
+    autojump_clock: MockClock,
+) -> None:
+    async with duplex() as call:
+        call.duplex.play(SECOND)
+        call.mouth.unwritten = 1
+        call.duplex.clear()
+        await trio.sleep(1)
+        assert call.tally.clear_seconds.count == 0
+        call.mouth.unwritten = 0
+        await trio.sleep(0.03)
+        assert call.tally.clear_seconds.count == 1
+
+
+@pytest.mark.parametrize("how", ["over", "end"])
+async def test_after_the_end_nothing_is_said_and_nothing_stays_in_the_clock(
+    how: str, autojump_clock: MockClock
+) -> None:
+    async with duplex(events=True) as call:
+        call.duplex.play(SECOND)
+        said = len(call.mouth.said)
+        if how == "over":
+            call.duplex.over()
+        else:
+            call.duplex.end(FINISHED)
+        call.duplex.play(SECOND)
+        call.duplex.mark("late")
+        call.duplex.clear()
+        assert not call.duplex.say({"type": "late"})
+        await call.duplex.written()
+        assert call.duplex.silent
+        assert await call.duplex.event() is None
+        await trio.sleep(1)
+        assert len(call.mouth.said) == said
+        assert not call.asked
+
+
+async def test_whoever_waits_is_told_of_the_end(autojump_clock: MockClock) -> None:
+    async with duplex() as call, trio.open_nursery() as nursery:
+        nursery.start_soon(call.duplex.event)
+        nursery.start_soon(call.duplex.changed)
+        nursery.start_soon(call.duplex.changed)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == 3
+        call.duplex.over()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not nursery.child_tasks
+
+
+async def test_a_bug_in_the_clocks_turn_ends_its_own_call(
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with duplex() as call:
+        other: list[float] = []
+        call.clock.add(other.append)
+        monkeypatch.setattr(call.mouth, "say", lambda message: 1 / 0)
+        call.duplex.play(SECOND)
+        await trio.sleep(0.1)
+        assert [ending.code for ending in call.mouth.endings] == [1011]
+        assert len(other) >= 4
