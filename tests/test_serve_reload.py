@@ -17,7 +17,6 @@ SAYS = "async def answer(call):\n    call.hang_up(reason={!r})\n"
 async def reason_of(served: Served) -> str:
     """Return with which reason the handler of now hangs up."""
     service = Service(served.port)
-    service.speaks_first = True
     with trio.fail_after(30):
         caller = await service.call()
         try:

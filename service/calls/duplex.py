@@ -73,6 +73,7 @@ class Duplex:
         self._cleared_at: float | None = None
         self._in, self._out = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
         self._hearing = False  # a task waits for what is heard
+        self._asks_clock = False
         self.ended = False  # the caller hears nothing more
 
     # The link's side.
@@ -136,7 +137,7 @@ class Duplex:
     @property
     def silent(self) -> bool:
         """Whether nothing is left to be heard, by the clock."""
-        return self._playout.silent or self.ended
+        return self.ended or self._playout.silent(trio.current_time())
 
     async def written(self) -> None:
         """Return when few bytes wait for the caller to read, or the conversation is over."""
@@ -154,14 +155,14 @@ class Duplex:
         if not pcm:
             return
         now = trio.current_time()
-        first = self._playout.silent
         self._playout.play(converted(pcm, self._encoding), now)
         self._tally.underruns += self._playout.underruns - self._underruns
         self._underruns = self._playout.underruns
         self._tally.queue_seconds["outbound"].add(self._playout.waiting)
-        if first:
+        # What is due goes out at once; the clock is for the rest.
+        self._speak(now)
+        if self._playout.pending:
             self._ask_clock()
-            self._speak(now)
 
     def mark(self, name: str) -> None:
         """Set a mark behind all that waits to be played."""
@@ -175,6 +176,7 @@ class Duplex:
 
     async def changed(self) -> None:
         """Return when audio was played, marks were heard, or the conversation is over."""
+        self._ask_clock()
         await self._out.park()
 
     def clear(self) -> float:
@@ -209,7 +211,8 @@ class Duplex:
         self._mouth.say(encode(event))
 
     def _ask_clock(self) -> None:
-        if not self.ended:
+        if not self.ended and not self._asks_clock:
+            self._asks_clock = True
             self._clock.add(self._speak)
 
     # The clock's side.
@@ -240,9 +243,11 @@ class Duplex:
         self._believe_clock()
         if self._out and playout.waiting < PLAY_SECONDS:
             self._out.unpark_all()
-        if playout.silent:
-            self._clock.remove(self._speak)
+        if playout.silent(now):
             self._out.unpark_all()
+        if self._asks_clock and not playout.pending and not self._out:
+            self._asks_clock = False
+            self._clock.remove(self._speak)
 
     # What is heard.
 

@@ -46,8 +46,13 @@ class Playout:
         return len(self._waiting) / self._rate
 
     @property
-    def silent(self) -> bool:
-        """Whether everything was sent and heard."""
+    def pending(self) -> bool:
+        """Whether something is to be sent, or a mark to be heard."""
+        return bool(self._waiting or self._marks or self._marks_sent)
+
+    def silent(self, now: float) -> bool:
+        """Return whether everything was sent and heard."""
+        self._look_at_the_end(now)
         return self._began is None and not self._waiting and not self._marks
 
     def position(self, now: float) -> float:

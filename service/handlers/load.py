@@ -46,8 +46,8 @@ def _found(name: str) -> Handler:
             raise _wrong(name, f"there is no module {error.name} in {Path.cwd()}") from None
         raise _wrong(name, f"importing {module_name} failed: {error}") from None
     except SyntaxError as error:
-        where = f"{error.filename}, line {error.lineno}"
-        raise _wrong(name, f"importing {module_name} failed: {error.msg} ({where})") from None
+        why = f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+        raise _wrong(name, f"importing {module_name} failed: {why}") from None
     except (Exception, SystemExit) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{frame.filename}, line {frame.lineno}"

@@ -52,7 +52,7 @@ class Fixture:
             Clock(),
             Remembers(),
         )
-        terms = Terms("audioop", "pcm16", "pcm16", 8000, events=events, live=live)
+        terms = Terms("audioop", "pcm16", "pcm16", 8000, 8000, events=events, live=live)
         self.duplex = Duplex(terms, self.tally, 1 << 20, self.clock, '{"type": "started"}')
         self.duplex.begin(self.mouth)
 

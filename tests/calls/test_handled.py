@@ -10,7 +10,7 @@ import trio
 
 from service.handlers import Call, Digits, Message
 from tests.calls.test_calls import ends_as, every_link
-from tests.peers import bots, callers
+from tests.peers import callers, stand_in
 from tests.peers.callers import Caller, StreamCaller
 from tests.peers.calling import calling
 from tests.peers.serving import serving
@@ -287,7 +287,7 @@ async def test_nothing_is_said_behind_the_close_frame(kind: str) -> None:
 
 
 async def test_a_rate_that_no_handler_could_ask_for_is_a_bad_parameter() -> None:
-    async with serving(handler=bots.put(parrot)) as service:
+    async with serving(handler=stand_in.put(parrot)) as service:
         status, body = await service.get(
             "/ws/audio?sample_rate=9000",
             "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"

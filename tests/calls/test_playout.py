@@ -106,7 +106,7 @@ def test_silence_between_two_sentences_is_not_heard_audio() -> None:
     played = playout()
     played.play(FRAME, NOW)
     run(played, NOW, NOW + 10)
-    assert played.silent
+    assert played.silent(NOW + 10)
     played.play(FRAME, NOW + 10)
     played.due(NOW + 10)
     assert played.position(NOW + 10.005) == close(0.025)
@@ -120,7 +120,7 @@ def sentence(played: Playout, now: float) -> float:
     played.play(FRAME * 5, now)
     run(played, now, now + 0.12)
     played.due(now + 0.11)
-    assert played.silent
+    assert played.silent(now + 0.12)
     return now + 0.1
 
 
@@ -219,10 +219,10 @@ def test_a_mark_within_a_frame_goes_out_behind_the_frame() -> None:
 def test_a_mark_in_silence_is_heard_at_once() -> None:
     played = playout()
     played.mark("now")
-    assert not played.silent
+    assert not played.silent(NOW)
     assert played.due(NOW) == ["now"]
     assert played.reached(NOW) == ["now"]
-    assert played.silent
+    assert played.silent(NOW)
 
 
 @pytest.mark.parametrize("recalled", [True, False])
@@ -248,7 +248,7 @@ def test_a_recalled_clear_returns_what_was_heard_of_the_sentence() -> None:
     played.play(FRAME * 50, end + 1)
     run(played, end + 1, end + 1.5)
     assert played.clear(end + 1.5, recalled=True) == close(0.5)
-    assert played.silent
+    assert played.silent(end + 1.5)
     assert played.waiting == 0
     assert played.position(end + 9) == close(0.6)
 
@@ -258,10 +258,10 @@ def test_a_caller_that_cannot_be_told_hears_all_that_was_sent() -> None:
     played.play(FRAME * 50, NOW)
     played.due(NOW)
     assert played.clear(NOW + 0.05, recalled=False) == close(0.12)
-    assert not played.silent
+    assert not played.silent(NOW + 0.05)
     assert played.position(NOW + 0.06) == close(0.06)
     assert played.due(NOW + 0.2) == []
-    assert played.silent
+    assert played.silent(NOW + 0.2)
     assert played.position(NOW + 1) == close(0.12)
 
 
@@ -368,7 +368,7 @@ def test_the_position_never_goes_back_nor_beyond_what_was_played(
         assert played.waiting == len(waiting) / RATE
     now += 60
     run(played, now, now + 4)
-    assert played.silent
+    assert played.silent(now + 4)
     assert played.waiting == 0
 
 

@@ -69,7 +69,7 @@ def _abuse(stroke: Callable[[Service], Awaitable[None]], times: int, scene: Scen
 async def _ask(service: Service, request: bytes) -> None:
     stream = await service.connect()
     await stream.send_all(request)
-    await read_head(stream, at_once=4096)
+    await read_head(stream)
 
 
 async def _no_token(service: Service) -> None:
@@ -237,7 +237,6 @@ def _talk(do: str, frames: int, scene: Scene) -> None:
 
     async def call() -> None:
         service = Service(scene.answering.port)
-        service.speaks_first = True
         with trio.fail_after(DEADLINE_SECONDS):
             caller = await service.call(f"live=true&do={do}")
             for _ in range(frames):

@@ -156,7 +156,6 @@ def load(port: int, answering_port: int) -> Iterator[None]:
 
     async def talk() -> None:
         service = Service(answering_port)
-        service.speaks_first = True
         try:
             while True:
                 caller = await service.call()

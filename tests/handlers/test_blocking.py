@@ -8,10 +8,10 @@ import pytest
 import trio
 
 from service.handlers import Call
-from tests.peers.bots import NAME, Bot, put
 from tests.peers.logged import entries
 from tests.peers.reach import Service
 from tests.peers.serving import serving
+from tests.peers.stand_in import NAME, Bot, put
 
 FRAME = bytes(320)
 Logs = Callable[[str, str], None]

@@ -34,7 +34,6 @@ async def answered_by(bot: str, folder: Path) -> AsyncIterator[Service]:
     handler = ("--handler", f"{bot}:answer")
     with serving(0, *handler, within=("env", "-C", folder)) as served, trio.fail_after(30):
         service = Service(served.port)
-        service.speaks_first = True
         yield service
         await service.hang_up()
         assert "Traceback" not in "".join(served.log)

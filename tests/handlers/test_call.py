@@ -17,11 +17,11 @@ from service.calls.duplex import PLAY_SECONDS
 from service.calls.handled import GRACE_SECONDS
 from service.handlers import Call, Digits, HungUp, Mark, Message
 from tests.peers import callers
-from tests.peers.stand_in import Bot
 from tests.peers.callers import Caller
 from tests.peers.calling import calling
 from tests.peers.house import House
 from tests.peers.logged import entries
+from tests.peers.stand_in import Bot
 
 FRAME = bytes(320)
 SECOND = FRAME * 50

@@ -57,7 +57,7 @@ def test_a_handler_is_found_from_the_working_directory(
     ("mybot:answer", "\n1 / 0",
      "importing mybot failed: ZeroDivisionError: division by zero ({here}/mybot.py, line 2)"),
     ("mybot:answer", "async def answer(call)\n",
-     "importing mybot failed: SyntaxError: expected ':' (mybot.py, line 1)"),
+     "importing mybot failed: SyntaxError: expected ':' ({here}/mybot.py, line 1)"),
     ("mybot:answer", "from mybot import nothing", "importing mybot failed: ImportError: cannot "
      "import name 'nothing' from partially initialized module 'mybot' (most likely due to a "
      "circular import) ({here}/mybot.py) ({here}/mybot.py, line 1)"),

@@ -14,9 +14,9 @@ from websockets.frames import Frame, Opcode
 
 from service.handlers import Call, Message
 from service.web.metrics import Metrics
-from tests.peers.bots import put
 from tests.peers.reach import Service
 from tests.peers.serving import serving
+from tests.peers.stand_in import put
 
 FRAME = bytes(320)
 

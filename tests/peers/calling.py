@@ -19,7 +19,6 @@ from service.net.links import PumpedLink, StreamLink
 from service.net.pump import Pump
 from service.net.stream import Stream
 from tests.peers import stand_in
-from tests.peers.stand_in import Bot
 from tests.peers.callers import (
     AsgiCaller,
     Caller,
@@ -30,6 +29,7 @@ from tests.peers.callers import (
 )
 from tests.peers.house import House, run_asgi, run_call
 from tests.peers.serving import serving
+from tests.peers.stand_in import Bot
 
 KINDS = ("memory", "asgi", "stream", "pump", "server", "tls")
 

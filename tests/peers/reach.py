@@ -17,7 +17,6 @@ class Service:
     def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
         self.port, self._context = port, context
         self.preamble = b""  # what a proxy says on each connection, before everything else
-        self.speaks_first = False  # a handler of it may, ahead of its caller
         self._streams: list[trio.abc.Stream] = []
 
     @property
@@ -47,9 +46,7 @@ class Service:
         """Return a new connection on which the service has answered 101."""
         stream = await self.connect()
         await stream.send_all(upgrade_request(f"{path}?{query}", extra))
-        # Where the service speaks first, the head ends where its message begins.
-        speaks_first = self.speaks_first or "events=" in query
-        head = await read_head(stream, at_once=1 if speaks_first else 4096)
+        head = await read_head(stream)
         assert head.startswith(b"HTTP/1.1 101 "), head
         return stream
 
