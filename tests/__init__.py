@@ -5,8 +5,9 @@ Read them in this order; each step needs only the steps before it:
 1. test_layers                      the rooms of the house, and which may know which
 2. codec, audio                     samples: bytes in, bytes out
 3. websocket, net/test_talk         frames, and the rule book of a conversation, without I/O
-4. calls/test_session, test_roster  what a call does, without a link
-5. calls/test_calls                 the same over every link; `peers/calling.py` lists the links
+4. calls                            what a call does, without a link
+5. calls/test_calls, test_handled   the same over every link; `peers/calling.py` lists the links
+   handlers                         what a handler can do with its call; `peers/bots.py` has one
 6. net                              what a single link, the pump or a connection adds
 7. web, client                      the app over ASGI events; our client, in memory
 8. test_server, test_tracing, test_cli   the server in this process; the command line as processes

@@ -607,7 +607,6 @@ async def falls_over(call: Call) -> None:
 async def falls_over_with_others(call: Call) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(falls_over, call)
-        nursery.start_soon(play, call)
         await trio.sleep_forever()
 
 

@@ -49,25 +49,26 @@ async def calling(
             yield await service.call(query), service
         return
     house = House(**settings)
-    async with trio.open_nursery() as nursery:
-        if house.handling is not None:
-            nursery.start_soon(house.handling.clock.run)
-        if kind == "asgi":
-            caller = AsgiCaller()
-            nursery.start_soon(run_asgi, house, caller, query)
-            accepted = await caller.connect()
-            assert accepted["type"] == "websocket.accept", accepted
-            yield caller, house
-            await caller.vanish()
-        else:
-            link, other_end = await _link(kind, nursery)
-            nursery.start_soon(run_call, house, link, query)
-            yield other_end, house
-            await other_end.vanish()
-        # Whoever is still on the line has just been left, and need not be told.
-        with trio.move_on_after(1):
-            await house.call_ended.wait()
-        nursery.cancel_scope.cancel()
+    with trio.fail_after(100):  # only a failure reaches it
+        async with trio.open_nursery() as nursery:
+            if house.handling is not None:
+                nursery.start_soon(house.handling.clock.run)
+            if kind == "asgi":
+                caller = AsgiCaller()
+                nursery.start_soon(run_asgi, house, caller, query)
+                accepted = await caller.connect()
+                assert accepted["type"] == "websocket.accept", accepted
+                yield caller, house
+                await caller.vanish()
+            else:
+                link, other_end = await _link(kind, nursery)
+                nursery.start_soon(run_call, house, link, query)
+                yield other_end, house
+                await other_end.vanish()
+            # Whoever is still on the line has just been left, and need not be told.
+            with trio.move_on_after(1):
+                await house.call_ended.wait()
+            nursery.cancel_scope.cancel()
 
 
 async def _link(kind: str, nursery: trio.Nursery) -> tuple[Link, Caller]:
