@@ -303,6 +303,37 @@ def soak(pool: Pool, kind: Kind, seconds: float, streams: int, bad: int, every: 
     return all(kept)
 
 
+def handlers(pool: Pool, kind: Kind, seconds: float, each: int, every: float) -> bool:
+    """Have a handler talk with callers that come, go, interrupt and vanish; print the memory."""
+    print(f"\nA handler, for {seconds:g} s, and {each} of each: {', '.join(abuse.TALKERS)}\n")
+    samples: list[Sample] = []
+    with pool.use(dataclasses.replace(kind, handler="bots:moody"), fresh=True) as server:
+        began = time.monotonic()
+        before = Sample.take(server, began)
+        callers = dict.fromkeys(abuse.TALKERS, each)
+        with abuse.beside(pool.cores.generator, server.port, callers) as crowd:
+            crowd.begin()
+            while time.monotonic() < began + seconds:
+                time.sleep(every)
+                samples.append(Sample.take(server, began))
+                print(samples[-1], flush=True)
+        after, told = wait_for_rest(server, before), server.metrics()
+    print(f"before: {before}\nafter:  {after}")
+    for name, count in crowd.counts.items():
+        print(f"{count.calls:7,} calls, {count.sent / abuse.MIB:10,.1f} MiB: {name}")
+    print(f"{told['rt_audio_handler_errors_total']:7,.0f} bugs of the handler")
+    grown = growth(samples)
+    promises = {
+        f"memory grew {grown:+.1f} MiB after the first minute, {GROWTH_MIB:g} allowed": (
+            grown <= GROWTH_MIB
+        ),
+        f"open files: {before.files} before, {after.files} after": after.rested(before),
+        f"sessions gauge: {after.sessions:.0f}": after.sessions == 0,
+    }
+    kept = [verdict(holds, promise) for promise, holds in promises.items()]
+    return all(kept)
+
+
 def ended_within(process: "subprocess.Popen[str]", seconds: float) -> bool:
     """Wait for the end of a process; return whether it came in time."""
     with suppress(subprocess.TimeoutExpired):
@@ -336,15 +367,17 @@ def main() -> int:
     """Run it and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="short runs, not for quoting")
-    parser.add_argument("--only", type=names("flood", "memory", "soak"), help="by comma")
+    parser.add_argument(
+        "--only", type=names("flood", "memory", "soak", "handlers"), help="by comma"
+    )
     parser.add_argument("--floods", type=names(*abuse.FLOODS), help="kinds, by comma")
-    parser.add_argument("--minutes", type=float, help="of the soak; 5, or 0.5 with --quick")
+    parser.add_argument("--minutes", type=float, help="of a soak; 5, or 0.5 with --quick")
     parser.add_argument("--streams", type=int, default=STREAMS, help="good ones of the soak")
     parser.add_argument("--bad", type=int, default=1, help="flooders of each kind in the soak")
     parser.add_argument("--service", type=checkout, default=ROOT, metavar="DIR", help="a checkout")
     arguments = parser.parse_args()
     quick = arguments.quick
-    parts = arguments.only or (["flood"] if quick else ["flood", "memory", "soak"])
+    parts = arguments.only or (["flood"] if quick else ["flood", "memory", "soak", "handlers"])
     kind = dataclasses.replace(OURS, root=arguments.service)
     cores = Cores.choose()
     kept = []
@@ -358,9 +391,11 @@ def main() -> int:
                 kept.append(flood(pool, kind, floods, numbers, seconds))
             if "memory" in parts:
                 kept.append(memory(pool, kind, quick))
+            seconds = 60 * (arguments.minutes or (0.5 if quick else 5))
+            every = min(10, seconds / 12)
+            if "handlers" in parts:
+                kept.append(handlers(pool, kind, seconds, 30, every))
             if "soak" in parts:
-                seconds = 60 * (arguments.minutes or (0.5 if quick else 5))
-                every = min(10, seconds / 12)
                 kept.append(soak(pool, kind, seconds, arguments.streams, arguments.bad, every))
     except BenchmarkError as error:
         print(error, file=sys.stderr)

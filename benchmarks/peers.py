@@ -8,6 +8,7 @@ has to be installed. With a third argument, a file of a certificate and its key,
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 HOST = "127.0.0.1"
 BACKLOG = 4096
@@ -53,12 +54,12 @@ def fastapi(port: int, pem: str | None = None) -> None:
     serve_fastapi(app, port, pem)
 
 
-def serve_fastapi(app: object, port: int, pem: str | None) -> None:
+def serve_fastapi(app: Any, port: int, pem: str | None) -> None:
     """Run an ASGI app on uvicorn, at its fastest."""
     import uvicorn
 
     uvicorn.run(
-        app,  # type: ignore[arg-type]
+        app,
         host=HOST,
         port=port,
         backlog=BACKLOG,

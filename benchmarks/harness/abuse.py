@@ -35,12 +35,20 @@ def fragments(size: int, each: int, last: bool = True) -> bytes:
     return masked(Opcode.BINARY, each, fin=False) + more + end
 
 
+def speech(*moods: int) -> bytes:
+    """Return frames of 100 ms; the first byte of each says what `bots.moody` does on hearing it."""
+    return b"".join(
+        Frame(Opcode.BINARY, bytes([mood]) + bytes(1599)).serialize(mask=True) for mood in moods
+    )
+
+
 @dataclass(frozen=True)
 class Kind:
     """What a caller sends after its upgrade: `first` once, then `again` without end."""
 
     first: bytes = b""
     again: bytes = b""
+    every: float = 0  # seconds between two of `again`
     query: str = ""
     reads: bool = True
     stays: float = math.inf  # then it closes the connection without a word
@@ -79,6 +87,20 @@ RUDE = {
 }
 
 
+#: Callers of `bots.moody`.
+TALKERS = {
+    "talk, and leave": Kind(again=speech(5, 5, 0, 0, 0), every=0.5, stays=5),
+    "interrupt, and vanish": Kind(again=speech(5, 5, 1, 5, 1), every=0.5, stays=3),
+    "take events, and answer none": Kind(
+        again=speech(5, 4, 0, 1, 0), every=0.5, stays=7, query="events=json"
+    ),
+    "are hung up": Kind(first=speech(5, 0, 3)),
+    "meet a bug": Kind(first=speech(5, 0, 2), stays=2),
+    "stop reading": Kind(again=speech(5, 5), every=0.2, reads=False),
+    "send faster than real time": Kind(again=speech(5, 0, 0, 0, 1) * 10, stays=4),
+}
+
+
 @dataclass(frozen=True)
 class Hoard:
     """Callers that cost the service memory; it promises at most `most_kib` for each."""
@@ -108,7 +130,7 @@ HOARDS = {
     ),
     "a connection without a request": Hoard(5000, 16, Kind(upgrades=False)),
 }
-KINDS = FLOODS | RUDE | {name: hoard.kind for name, hoard in HOARDS.items()}
+KINDS = FLOODS | RUDE | TALKERS | {name: hoard.kind for name, hoard in HOARDS.items()}
 
 
 def upgrade(query: str = "") -> bytes:
@@ -166,6 +188,7 @@ class Caller:
         self.begun.set()
         while self.kind.again:
             await self._send_all(socket, self.kind.again)
+            await trio.sleep(self.kind.every)
 
     async def _send_all(self, socket: trio.socket.SocketType, data: bytes) -> None:
         rest = memoryview(data)

@@ -100,6 +100,8 @@ class Duplex:
     def over(self) -> None:
         """Take note that the conversation is over; whoever waits is told."""
         self.ended = True
+        # The mouth knows this conversation: a cycle, which only the garbage collector would free.
+        self._mouth = None
         self._clock.remove(self._speak)
         self._in.unpark_all()
         self._out.unpark_all()

@@ -16,6 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.server import ServerProtocol
 
+from service.calls.duplex import Duplex
+from service.calls.handled import HandledCall
 from service.calls.session import Session
 from service.net.accept import accept
 from service.net.links import PumpedLink
@@ -250,23 +252,24 @@ async def test_a_broken_frame_gets_its_close_code_from_the_server() -> None:
 
 def parts_of_calls() -> set[int]:
     """Return the identities of what calls are made of, as far as it still exists."""
-    kinds = Handshake, Session, PumpedLink, ServerProtocol
+    kinds = Handshake, Session, Duplex, HandledCall, PumpedLink, ServerProtocol
     return {id(each) for each in gc.get_objects() if isinstance(each, kinds)}
 
 
+@pytest.mark.parametrize("handler", ["echo", "tests.peers.bots:echo"])
 async def test_an_ended_call_leaves_nothing_to_the_garbage_collector(
-    monkeypatch: pytest.MonkeyPatch,
+    handler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It seldom looks at what has lived for a while, so what it had to find would pile up."""
     monkeypatch.setattr("service.net.pump.SWEEP_SECONDS", 0)  # so that each call meets a sweep
-    async with serving() as service:
+    async with serving(handler=handler) as service:
         gc.collect()
         before = parts_of_calls()
         gc.disable()
         try:
             for _ in range(5):
                 call = await service.call()
-                await call.ask(b"hi")
+                await call.ask(bytes(320))
                 await call.leave()
             await service.metric_becomes("rt_audio_sessions_active", 0)
             with trio.fail_after(10):
