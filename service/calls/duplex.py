@@ -141,6 +141,11 @@ class Duplex:
         """Whether nothing is left to be heard, by the clock."""
         return self.ended or self._playout.silent(trio.current_time())
 
+    @property
+    def all_heard(self) -> bool:
+        """Whether nothing is left to be heard, and the caller has said so of each mark."""
+        return self.silent and not self._unheard
+
     async def written(self) -> None:
         """Return when few bytes wait for the caller to read, or the conversation is over."""
         while not self.ended and self._mouth and self._mouth.unwritten > UNWRITTEN_BYTES:

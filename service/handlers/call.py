@@ -140,7 +140,7 @@ class Call:
         self._clears += 1
         if self._resampler is not None:
             self._resampler.reset()
-        if self._duplex.silent:
+        if self._duplex.all_heard:
             return 0
         return round(self._duplex.clear() * 1000)
 
