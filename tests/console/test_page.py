@@ -240,6 +240,8 @@ def test_holding_keeps_the_picture_but_not_the_call(page: Page) -> None:
     hold.click()
     expect(hold).to_have_attribute("aria-pressed", "true")
     picture = "document.querySelector('#scope').toDataURL()"
+    # The page draws the last picture with the next animation frame.
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
     before = page.evaluate(picture)
     wait_for_frames(
         page, int(page.evaluate("document.querySelector('#readouts').dataset.frames")) + 20
