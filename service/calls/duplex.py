@@ -27,7 +27,6 @@ from service.tally import Tally
 
 _log = logs.get(__name__)
 
-
 #: How much audio may wait to be played, in seconds.
 PLAY_SECONDS = 5.0
 #: How many bytes may wait for a caller that does not read, before messages wait too.
@@ -41,9 +40,7 @@ HEARD = "heard-"
 class Duplex:
     """Both directions of one call.
 
-    `pcm` is PCM16, mono, little-endian: heard at the caller's
-    sample rate, and played at its reply rate.
-
+    `pcm` is PCM16, mono, little-endian, heard at the sample rate and played at the reply rate.
     A caller that takes events is greeted with `started`, and gets marks, clears and messages.
     """
 
