@@ -52,8 +52,7 @@ class Call:
         self._terms, self._caller, self._tracing = terms, caller, tracing
         self._tally, self._limits = tally, limits
         self._link: Link | None = None
-        greeting = self._started() if terms.events else None
-        self._session = _session(terms)(terms, tally, limits.message_bytes, greeting)
+        self._session = self._new_session()
         # The pump's task logs frames without this task's context, so each line names the session.
         self._about = {
             "session": self.id,
@@ -101,6 +100,12 @@ class Call:
             )
             if span is not None:
                 self._end_span(span, ending, code)
+
+    def _new_session(self) -> Session:
+        """Return the session that hears the caller's audio."""
+        terms = self._terms
+        greeting = self._started() if terms.events else None
+        return _session(terms)(terms, self._tally, self._limits.message_bytes, greeting)
 
     async def _converse(self, link: Link, place: Place) -> Ending:
         return await hold(link, self._session, self._limits, place)

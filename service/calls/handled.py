@@ -12,6 +12,7 @@ from service.calls.caller import Caller
 from service.calls.clock import Clock
 from service.calls.duplex import Duplex
 from service.calls.roster import Place
+from service.calls.session import Session
 from service.calls.terms import Terms
 from service.conversation import Limits, Link
 from service.ending import FAULT, FINISHED, Ending
@@ -48,12 +49,20 @@ class HandledCall(Call):
         parameters: Mapping[str, str],
         draining: trio.Event,
     ) -> None:
+        self._handling = handling
         super().__init__(terms, caller, tally, limits, *more)
         self.terms, self.caller = terms, caller
         self.parameters, self.draining = parameters, draining
-        self.duplex = Duplex(terms, tally, limits.message_bytes, handling.clock, self._started())
-        self._session = self.duplex.ear
-        self._handling = handling
+
+    def _new_session(self) -> Session:
+        self.duplex = Duplex(
+            self._terms,
+            self._tally,
+            self._limits.message_bytes,
+            self._handling.clock,
+            self._started(),
+        )
+        return self.duplex.ear
 
     async def _converse(self, link: Link, place: Place) -> Ending:
         answered = trio.Event()
