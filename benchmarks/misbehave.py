@@ -284,20 +284,14 @@ def soak(pool: Pool, kind: Kind, seconds: float, streams: int, bad: int, every: 
                 print(samples[-1], flush=True)
             good = report_of(load)
         after = wait_for_rest(server, before)
-    print(f"before: {before}\nafter:  {after}")
-    for name, count in crowd.counts.items():
-        print(f"{count.calls:7,} calls, {count.sent / abuse.MIB:10,.1f} MiB: {name}")
-    grown, wrong = growth(samples), [f"{good[f]:.0f} {f}" for f in FAULTS if good.get(f)]
+    tell_soak(crowd, before, after)
+    wrong = [f"{good[f]:.0f} {f}" for f in FAULTS if good.get(f)]
     promises = {
         f"p50 {good['p50_us'] / 1000:.2f} ms, p99 {good['p99_us'] / 1000:.2f} ms, "
         f"{SOAK_P99_MS:g} allowed": good["p99_us"] < SOAK_P99_MS * 1000,
         f"{good['opened']:,.0f} good connections, {good['measured']:,.0f} frames: "
         f"{', '.join(wrong) or 'none refused, closed, broken or lost'}": not wrong,
-        f"memory grew {grown:+.1f} MiB after the first minute, {GROWTH_MIB:g} allowed": (
-            grown <= GROWTH_MIB
-        ),
-        f"open files: {before.files} before, {after.files} after": after.rested(before),
-        f"sessions gauge: {after.sessions:.0f}": after.sessions == 0,
+        **at_rest(samples, before, after),
     }
     kept = [verdict(holds, promise) for promise, holds in promises.items()]
     return all(kept)
@@ -318,20 +312,29 @@ def handlers(pool: Pool, kind: Kind, seconds: float, each: int, every: float) ->
                 samples.append(Sample.take(server, began))
                 print(samples[-1], flush=True)
         after, told = wait_for_rest(server, before), server.metrics()
+    tell_soak(crowd, before, after)
+    print(f"{told['rt_audio_handler_errors_total']:7,.0f} bugs of the handler")
+    kept = [verdict(holds, promise) for promise, holds in at_rest(samples, before, after).items()]
+    return all(kept)
+
+
+def tell_soak(crowd: abuse.Crowd, before: Sample, after: Sample) -> None:
+    """Print the service's state before and after, and what the callers did."""
     print(f"before: {before}\nafter:  {after}")
     for name, count in crowd.counts.items():
         print(f"{count.calls:7,} calls, {count.sent / abuse.MIB:10,.1f} MiB: {name}")
-    print(f"{told['rt_audio_handler_errors_total']:7,.0f} bugs of the handler")
+
+
+def at_rest(samples: list[Sample], before: Sample, after: Sample) -> dict[str, bool]:
+    """Return what every soak promises of memory, files and sessions, and whether it holds."""
     grown = growth(samples)
-    promises = {
+    return {
         f"memory grew {grown:+.1f} MiB after the first minute, {GROWTH_MIB:g} allowed": (
             grown <= GROWTH_MIB
         ),
         f"open files: {before.files} before, {after.files} after": after.rested(before),
         f"sessions gauge: {after.sessions:.0f}": after.sessions == 0,
     }
-    kept = [verdict(holds, promise) for promise, holds in promises.items()]
-    return all(kept)
 
 
 def ended_within(process: "subprocess.Popen[str]", seconds: float) -> bool:
