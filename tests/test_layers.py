@@ -35,6 +35,7 @@ ROWS = (
         "tally": "everything that is counted, as plain numbers",
         "tracing": "a span for each call, by OpenTelemetry, where it is set up",
     },
+    {"dialects": "how each kind of peer speaks: its messages to events and back"},
     {
         "audio": "encodings, sample rates, WAV files",
         "bearer": "tokens: their alphabet and their names",
@@ -82,6 +83,7 @@ HOMES = {
     },
     "rich": {"cli.stream"},
     "structlog": {"logs", "calls.call"},
+    "msgspec": {"dialects.text"},
     "opentelemetry": {"tracing"},
     "watchfiles": {"cli.reload"},
     "pydantic": {"config"},
@@ -89,8 +91,8 @@ HOMES = {
 }
 #: What cannot do I/O must not even be able to ask for it.
 WITHOUT_IO = (
-    "websocket", "audio", "bearer", "codec", "ending", "tally", "conversation", "calls.caller",
-    "calls.events", "calls.playout", "calls.terms", "calls.session", "calls.resampling", "net.talk",
+    "websocket", "dialects", "audio", "bearer", "codec", "ending", "tally", "conversation",
+    "calls.caller", "calls.playout", "calls.terms", "calls.session", "calls.resampling", "net.talk",
     "net.proxy", "networks", "web.forwarded",
 )  # fmt: skip
 FILES = {

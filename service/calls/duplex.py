@@ -8,20 +8,20 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
-from typing import Any
 
 import trio
 
 from service import codec, logs
 from service.audio.encodings import BYTES_PER_SAMPLE
 from service.calls.clock import Clock
-from service.calls.events import Cleared, Event, Mark, decode, encode
 from service.calls.inbox import Inbox
 from service.calls.playout import Playout
 from service.calls.session import Conversion, Session, converted
 from service.calls.terms import Terms
 from service.conversation import Message as WireMessage
 from service.conversation import Mouth, Work
+from service.dialects.events import BadMessage, Clear, Cleared, Event, Mark
+from service.dialects.half import Half
 from service.ending import FAULT, UNSUPPORTED_DATA, Ending, rejected, too_large
 from service.tally import Tally
 
@@ -45,10 +45,11 @@ class Duplex:
     """
 
     def __init__(
-        self, terms: Terms, tally: Tally, max_frame_bytes: int, clock: Clock, started: str
-    ) -> None:
+        self, terms: Terms, tally: Tally, max_frame_bytes: int, clock: Clock, half: Half,
+        greeting: str | None,
+    ) -> None:  # fmt: skip
         self._tally, self._clock = tally, clock
-        self._started = started if terms.events else None
+        self._half, self._greeting = half, greeting
         self.ear = Session(
             replace(terms, reply="pcm16", reply_rate=terms.sample_rate), tally, max_frame_bytes
         )
@@ -78,8 +79,8 @@ class Duplex:
     def begin(self, mouth: Mouth) -> None:
         """Take the mouth, and greet a caller that takes events."""
         self._mouth = mouth
-        if self._started is not None:
-            mouth.say(self._started)
+        if self._greeting is not None:
+            mouth.say(self._greeting)
 
     def receive(self, message: WireMessage) -> Ending | Work | None:
         """Hear a message; return the ending that it brings, or long work in pieces."""
@@ -185,34 +186,32 @@ class Duplex:
 
     def clear(self) -> float:
         """Stop the playing; return the seconds heard of what was played since the last silence."""
-        now, recalled = trio.current_time(), self._started is not None
+        now, recalled = trio.current_time(), self._half.clears
         heard = self._playout.clear(now, recalled=recalled)
         self._unheard.clear()
         self._reached.clear()
         self._cleared_at = perf_counter()
         if recalled:
-            self.say({"type": "clear"})
+            self.say(Clear())
         self._ask_clock()
         self._speak(now)
         self._out.unpark_all()
         return heard
 
-    def say(self, event: dict[str, Any]) -> bool:
-        """Send an event to a caller that takes events; return whether this one does."""
-        if self._started is None or self.ended:
+    def say(self, event: Event) -> bool:
+        """Send an event; return whether the caller's dialect has a word for it."""
+        if self._mouth is None or self.ended:
             return False
-        self._say(event)
-        return True
+        messages = self._half.say(event)
+        for message in messages:
+            self._mouth.say(message)
+        return bool(messages)
 
     def end(self, ending: Ending) -> None:
         """End the call once what was said is written; nothing more is said."""
         if self._mouth is not None:
             self._mouth.end(ending)
         self.over()
-
-    def _say(self, event: dict[str, Any]) -> None:
-        assert self._mouth is not None
-        self._mouth.say(encode(event))
 
     def _ask_clock(self) -> None:
         if not self.ended and not self._asks_clock:
@@ -241,8 +240,8 @@ class Duplex:
                 mouth.say(item)
                 tally.spoken_frames += 1
                 tally.outbound_seconds += len(item) / self._rate
-            elif self._started is not None:
-                self._say({"type": "mark", "name": item})
+            else:
+                self.say(Mark(item))
         self._reached += (name for name in playout.reached(now) if name in self._unheard)
         self._believe_clock()
         if self._out and playout.waiting < PLAY_SECONDS:
@@ -276,18 +275,20 @@ class Duplex:
         if len(message) > TEXT_CHARACTERS:
             return too_large(TEXT_CHARACTERS)
         try:
-            event = decode(message)
-        except ValueError as error:
-            return rejected("text", UNSUPPORTED_DATA, str(error))
-        match event:
-            case Mark(name):
-                with suppress(ValueError):
-                    self._reached.remove(name)
-                self._mark_heard(name)
-            case Cleared(seconds):
-                self._playout.recalled(seconds)
-            case _:
-                self._keep(event)
+            events = self._half.hear(message)
+        except BadMessage as bad:
+            return rejected("text", bad.code or UNSUPPORTED_DATA, str(bad))
+        assert isinstance(events, tuple), "a text message is no audio"
+        for event in events:
+            match event:
+                case Mark(name):
+                    with suppress(ValueError):
+                        self._reached.remove(name)
+                    self._mark_heard(name)
+                case Cleared(seconds) if seconds is not None:
+                    self._playout.recalled(seconds)
+                case _:
+                    self._keep(event)
         return None
 
     def _mark_heard(self, name: str) -> None:
@@ -302,7 +303,7 @@ class Duplex:
 
         A handler that waits for a mark does not listen, so its caller's audio soon fills the inbox.
         """
-        while self._reached and (self._started is None or self._held):
+        while self._reached and (not self._half.marks or self._held):
             self._mark_heard(self._reached.popleft())
 
     def _keep(self, item: bytes | Event) -> None:

@@ -15,6 +15,7 @@ from service.calls.roster import Place
 from service.calls.session import Session
 from service.calls.terms import Terms
 from service.conversation import Limits, Link
+from service.dialects import raw
 from service.ending import FAULT, FINISHED, Ending
 from service.tally import Tally
 
@@ -60,7 +61,8 @@ class HandledCall(Call):
             self._tally,
             self._limits.message_bytes,
             self._handling.clock,
-            self._started(),
+            raw.Service(events=self._terms.events),
+            self._started() if self._terms.events else None,
         )
         return self.duplex.ear
 

@@ -9,7 +9,7 @@ At most HEAR_SECONDS of audio wait, in at most FRAMES frames, and EVENTS events.
 
 from collections import deque
 
-from service.calls.events import Event
+from service.dialects.events import Event
 from service.tally import Tally
 
 HEAR_SECONDS = 2.0

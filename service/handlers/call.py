@@ -19,8 +19,8 @@ import trio
 from service.audio.rates import RATES
 from service.audio.resample import Resampler
 from service.calls.duplex import HEARD, PLAY_SECONDS, Duplex
-from service.calls.events import DIGITS, Event
 from service.calls.handled import HandledCall
+from service.dialects.events import DIGITS, Digits, Event, Message
 from service.ending import Ending
 
 #: Longer audio is converted in pieces of so many seconds; other calls have their turn in between.
@@ -159,13 +159,13 @@ class Call:
 
         Raises HungUp once the call is over.
         """
-        return await self._say({"type": "message", "message": data})
+        return await self._say(Message(data))
 
     async def send_digits(self, digits: str) -> bool:
         """Send keys (`0` to `9`, `*`, `#`, `A` to `D`) as `send` sends data."""
         if not set(digits) <= DIGITS:
             raise ValueError(f"{digits!r} are no keys of a telephone")
-        return await self._say({"type": "digits", "digits": digits})
+        return await self._say(Digits(digits))
 
     def hang_up(self, code: int = 1000, reason: str = "") -> None:
         """End the call at once, with a close code (1000, or 3000 to 4999) and a reason."""
@@ -181,7 +181,7 @@ class Call:
         while not self._duplex.silent:
             await self._duplex.changed()
 
-    async def _say(self, event: dict[str, Any]) -> bool:
+    async def _say(self, event: Event) -> bool:
         await trio.lowlevel.checkpoint()
         await self._duplex.written()
         self._be_on_the_line()

@@ -11,9 +11,10 @@ from trio.testing import MockClock
 from service import codec
 from service.calls.clock import Clock
 from service.calls.duplex import UNWRITTEN_BYTES, Duplex
-from service.calls.events import Digits, Event, Mark
 from service.calls.terms import Terms
 from service.conversation import Message
+from service.dialects import raw
+from service.dialects.events import Clear, Digits, Event, Mark
 from service.ending import FINISHED, Ending
 from service.tally import Tally
 
@@ -53,7 +54,9 @@ class Fixture:
             Remembers(),
         )
         terms = Terms("audioop", "pcm16", "pcm16", 8000, 8000, events=events, live=live)
-        self.duplex = Duplex(terms, self.tally, 1 << 20, self.clock, '{"type": "started"}')
+        greeting = '{"type": "started"}' if events else None
+        half = raw.Service(events=events)
+        self.duplex = Duplex(terms, self.tally, 1 << 20, self.clock, half, greeting)
         self.duplex.begin(self.mouth)
 
     @property
@@ -239,7 +242,7 @@ async def test_after_the_end_nothing_is_said_and_nothing_stays_in_the_clock(
         call.duplex.play(SECOND)
         call.duplex.mark("late")
         call.duplex.clear()
-        assert not call.duplex.say({"type": "late"})
+        assert not call.duplex.say(Clear())
         await call.duplex.written()
         assert call.duplex.silent
         assert await call.duplex.event() is None

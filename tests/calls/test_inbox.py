@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.calls.events import Digits, Event, Message
 from service.calls.inbox import EVENTS, FRAMES, HEAR_SECONDS, Inbox
+from service.dialects.events import Digits, Event, Message
 from service.tally import Tally
 
 #: 8 kHz.

@@ -1,0 +1,56 @@
+"""What a dialect is: two halves, and what a peer that speaks it needs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.dialects.events import Event, Start
+
+#: What goes over a WebSocket: text, or binary.
+Message = bytes | str
+
+
+class Half(Protocol):
+    """One end of one stream: the service's, or the peer's. It keeps the stream's state.
+
+    What one half says, the other half hears.
+    """
+
+    #: Whether the other end says when a mark was heard, and drops audio at a clear.
+    marks: bool
+    clears: bool
+
+    def hear(self, message: Message) -> bytes | tuple[bytes | Event, ...]:
+        """Return what a message says, in order. The usual case is audio alone: bytes.
+
+        At most one item is audio, of whole samples. Raises BadMessage.
+        """
+
+    def audio(self, audio: bytes) -> Message:
+        """Return the message that carries audio: whole samples, one at least."""
+
+    def say(self, event: Event) -> Sequence[Message]:
+        """Return the messages that say an event: none where the dialect has no word for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One dialect.
+
+    `service` makes our half, from the parameters of the URL's query. `peer` makes the other half:
+    it begins a stream by saying `Start`.
+
+    The peer offers one of `subprotocols`, if it wants one agreed on. Audio is sent to it
+    `lead_seconds` ahead of the clock; with `whole_frames` in frames of exactly 20 ms. A peer that
+    cannot stand WebSocket pings is asked `keep_alive` instead. `hangup_causes` says that it closes
+    with the cause of the hang-up (ITU-T Q.850) for a code.
+    """
+
+    name: str
+    service: Callable[[Mapping[str, str]], Half]
+    peer: Callable[[Start], Half]
+    subprotocols: tuple[str, ...] = ()
+    whole_frames: bool = False
+    lead_seconds: float = 0.2
+    keep_alive: Message | None = None
+    hangup_causes: bool = False

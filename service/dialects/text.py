@@ -1,0 +1,37 @@
+"""JSON text messages whose kinds are told apart by one member, and base64 inside."""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from service.dialects.events import BadMessage, Slip
+from service.ending import INVALID_PAYLOAD
+
+Kind = TypeVar("Kind")
+
+
+def decoded(message: bytes | str, decoder: "msgspec.json.Decoder[Kind]", tag: str) -> Kind:
+    """Return the message, whose kind the member `tag` names; raise BadMessage.
+
+    An unknown kind and a wrong member are skipped: providers add both. What is no JSON, and no
+    base64, ends the call.
+    """
+    try:
+        return decoder.decode(message)
+    except msgspec.ValidationError as error:
+        raise _wrong(str(error), tag) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise BadMessage(Slip.NOT_JSON, "a text message must be JSON", INVALID_PAYLOAD) from None
+
+
+def _wrong(error: str, tag: str) -> BadMessage:
+    if error.startswith("Invalid value") and error.endswith(f"`$.{tag}`"):
+        return BadMessage(Slip.UNKNOWN_EVENT, error)
+    if "base64" in error:
+        return BadMessage(Slip.BAD_BASE64, error, INVALID_PAYLOAD)
+    return BadMessage(Slip.BAD_EVENT, error)
+
+
+def encoded(value: Any) -> str:
+    """Return a value as JSON text."""
+    return msgspec.json.encode(value).decode()
