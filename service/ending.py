@@ -10,7 +10,9 @@ Outcome = Literal[
     "completed", "aborted", "rejected", "idle", "drained", "dismissed", "stuck", "error"
 ]
 #: Why a message was refused; each ends its call as `rejected`.
-Rejection = Literal["odd_length", "text", "too_large", "protocol", "invalid_text", "wav_header"]
+Rejection = Literal[
+    "odd_length", "text", "binary", "too_large", "protocol", "invalid_text", "wav_header"
+]
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 REJECTIONS: tuple[Rejection, ...] = get_args(Rejection)

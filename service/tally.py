@@ -9,6 +9,7 @@ from collections.abc import Collection
 from enum import StrEnum
 
 from service.audio.encodings import ENCODINGS
+from service.dialects.events import Slip
 from service.ending import CLOSE_CODES, OUTCOMES, REJECTIONS
 
 
@@ -96,7 +97,9 @@ class Histogram:
 class Tally:
     """The numbers of one service; every series exists at 0 from the start."""
 
-    def __init__(self, codecs: Collection[str], laws: Collection[str]) -> None:
+    def __init__(
+        self, codecs: Collection[str], laws: Collection[str], dialects: Collection[str] = ("raw",)
+    ) -> None:
         pairs = [(codec, law) for codec in codecs for law in laws]
         self.frame_bytes = {name: Histogram(_FRAME_BYTES) for name in ENCODINGS}
         self.encode_seconds = {pair: Histogram(_CODEC_SECONDS) for pair in pairs}
@@ -121,6 +124,9 @@ class Tally:
         self.codec_fallbacks = dict.fromkeys(codecs, 0)
         self.refused: dict[str, int] = dict.fromkeys(Refusal, 0)
         self.tls_failures: dict[str, int] = dict.fromkeys(TlsFailure, 0)
+        self.dialect_errors: dict[str, dict[str, int]] = {
+            name: dict.fromkeys(Slip, 0) for name in dialects
+        }
         self.frames_rejected: dict[str, int] = dict.fromkeys(REJECTIONS, 0)
         self.reloads = {"ok": 0, "failed": 0}
         self.reload_successful = True

@@ -16,6 +16,7 @@ from service.calls.session import Session
 from service.calls.terms import Terms
 from service.conversation import Limits, Link
 from service.dialects import raw
+from service.dialects.events import Start
 from service.ending import FAULT, FINISHED, Ending
 from service.tally import Tally
 
@@ -56,15 +57,18 @@ class HandledCall(Call):
         self.parameters, self.draining = parameters, draining
 
     def _new_session(self) -> Session:
-        self.duplex = Duplex(
-            self._terms,
-            self._tally,
-            self._limits.message_bytes,
-            self._handling.clock,
-            raw.Service(events=self._terms.events),
-            self._started() if self._terms.events else None,
-        )
+        half = raw.Service(events=self._terms.events)
+        slips = self._tally.dialect_errors["raw"]
+        most, clock = self._limits.message_bytes, self._handling.clock
+        self.duplex = Duplex(half, slips, self._agree, self._tally, most, clock)
+        if self._terms.events:
+            self.duplex.greeting = self._started()
+        self.duplex.begin_with(self._terms)
+        assert self.duplex.ear is not None
         return self.duplex.ear
+
+    def _agree(self, start: Start) -> Terms:
+        return self._terms
 
     async def _converse(self, link: Link, place: Place) -> Ending:
         answered = trio.Event()

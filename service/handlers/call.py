@@ -18,8 +18,9 @@ import trio
 
 from service.audio.rates import RATES
 from service.audio.resample import Resampler
-from service.calls.duplex import HEARD, PLAY_SECONDS, Duplex
 from service.calls.handled import HandledCall
+from service.calls.hearing import Hearing
+from service.calls.speech import HEARD, PLAY_SECONDS
 from service.dialects.events import DIGITS, Digits, Event, Message
 from service.ending import Ending
 
@@ -51,6 +52,7 @@ class Call:
         self.rate: Final[int] = call.terms.sample_rate
         self.draining: Final[trio.Event] = call.draining
         self._duplex = call.duplex
+        self._hearing, self._speech = call.duplex.hearing, call.duplex.speech
         self._reply_rate = call.terms.reply_rate
         self._ears: dict[int, _Ear] = {}
         self._resampler: Resampler | None = None  # of what is played
@@ -65,13 +67,13 @@ class Call:
         another rate than those of `service.audio.rates`, and trio.BusyResourceError where two tasks
         listen at once.
         """
-        return _Frames(self._duplex, self._ear(rate), milliseconds)
+        return _Frames(self._hearing, self._ear(rate), milliseconds)
 
     def events(
         self, rate: int | None = None, milliseconds: int = 20
     ) -> AsyncIterator[bytes | Event]:
         """Iterate over the caller's audio as `frames` does, and Mark, Digits and Message."""
-        return _Events(self._duplex, self._ear(rate), milliseconds)
+        return _Events(self._hearing, self._ear(rate), milliseconds)
 
     async def play(self, pcm: bytes, rate: int | None = None) -> None:
         """Play audio of any length behind all that waits; wait while over five seconds wait.
@@ -97,13 +99,13 @@ class Call:
         self._resample_from(source)
         size = int(source * _PIECE_SECONDS) * 2
         for start in range(0, len(pcm), size):
-            while self._duplex.waiting > PLAY_SECONDS and not self._duplex.ended:
-                await self._duplex.changed()
+            while self._speech.waiting > PLAY_SECONDS and not self._speech.ended:
+                await self._speech.changed()
             self._be_on_the_line()
             if self._clears != clears:
                 return
             piece = pcm[start : start + size]
-            self._duplex.play(piece if self._resampler is None else self._resampler.convert(piece))
+            self._speech.play(piece if self._resampler is None else self._resampler.convert(piece))
             if len(pcm) > size:
                 await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -115,9 +117,9 @@ class Call:
         """
         self._finish_sentence()
         name = f"{HEARD}{next(self._numbers)}"
-        self._duplex.mark(name)
-        while self._duplex.unheard(name):
-            await self._duplex.changed()
+        self._speech.mark(name)
+        while self._speech.unheard(name):
+            await self._speech.changed()
         self._be_on_the_line()
         await trio.lowlevel.checkpoint()
 
@@ -130,7 +132,7 @@ class Call:
         if name.startswith(HEARD):
             raise ValueError(f"a mark's name cannot begin with {HEARD}")
         self._finish_sentence()
-        self._duplex.mark(name)
+        self._speech.mark(name)
 
     def clear(self) -> int:
         """Stop playing at once, and forget the marks; do nothing while nothing is played.
@@ -140,19 +142,19 @@ class Call:
         self._clears += 1
         if self._resampler is not None:
             self._resampler.reset()
-        if self._duplex.all_heard:
+        if self._speech.all_heard:
             return 0
-        return round(self._duplex.clear() * 1000)
+        return round(self._speech.clear() * 1000)
 
     @property
     def position(self) -> int:
         """How many milliseconds of what was played the caller has heard, since the call began."""
-        return round(self._duplex.position * 1000)
+        return round(self._speech.position * 1000)
 
     @property
     def waiting(self) -> int:
         """How many milliseconds of audio wait to be played."""
-        return round(self._duplex.waiting * 1000)
+        return round(self._speech.waiting * 1000)
 
     async def send(self, data: Any) -> bool:
         """Send data, any JSON value, to a caller that takes events; return whether this one does.
@@ -178,17 +180,17 @@ class Call:
     async def finish(self) -> None:
         """Wait until everything that was played was heard, by the clock, or the call is over."""
         self._finish_sentence()
-        while not self._duplex.silent:
-            await self._duplex.changed()
+        while not self._speech.silent:
+            await self._speech.changed()
 
     async def _say(self, event: Event) -> bool:
         await trio.lowlevel.checkpoint()
-        await self._duplex.written()
+        await self._speech.written()
         self._be_on_the_line()
-        return self._duplex.say(event)
+        return self._speech.say(event)
 
     def _be_on_the_line(self) -> None:
-        if self._duplex.ended:
+        if self._speech.ended:
             raise HungUp
 
     def _ear(self, rate: int | None) -> "_Ear":
@@ -206,7 +208,7 @@ class Call:
 
     def _finish_sentence(self) -> None:
         if self._resampler is not None:
-            self._duplex.play(self._resampler.flush())
+            self._speech.play(self._resampler.flush())
 
 
 class _Ear:
@@ -247,8 +249,8 @@ class _Ear:
 
 
 class _Iterator(AsyncIterator[Item], Generic[Item]):
-    def __init__(self, duplex: Duplex, ear: _Ear, milliseconds: int) -> None:
-        self._duplex, self._ear = duplex, ear
+    def __init__(self, hearing: Hearing, ear: _Ear, milliseconds: int) -> None:
+        self._hearing, self._ear = hearing, ear
         self._size = ear.rate * milliseconds // 1000 * 2
         if self._size < 2:
             raise ValueError(f"{milliseconds} milliseconds are no length of a frame")
@@ -260,7 +262,7 @@ class _Iterator(AsyncIterator[Item], Generic[Item]):
             await trio.lowlevel.checkpoint()
             return frame
         while True:
-            event = await self._duplex.event()
+            event = await self._hearing.next()
             if event is None:
                 frame = self._ear.last_frame(self._size)
                 if frame is None:

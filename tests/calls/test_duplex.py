@@ -10,7 +10,8 @@ from trio.testing import MockClock
 
 from service import codec
 from service.calls.clock import Clock
-from service.calls.duplex import UNWRITTEN_BYTES, Duplex
+from service.calls.duplex import Duplex
+from service.calls.speech import UNWRITTEN_BYTES
 from service.calls.terms import Terms
 from service.conversation import Message
 from service.dialects import raw
@@ -56,8 +57,12 @@ class Fixture:
         terms = Terms("audioop", "pcm16", "pcm16", 8000, 8000, events=events, live=live)
         greeting = '{"type": "started"}' if events else None
         half = raw.Service(events=events)
-        self.duplex = Duplex(terms, self.tally, 1 << 20, self.clock, half, greeting)
+        slips = self.tally.dialect_errors["raw"]
+        self.duplex = Duplex(half, slips, lambda start: terms, self.tally, 1 << 20, self.clock)
+        self.duplex.greeting = greeting
+        self.duplex.begin_with(terms)
         self.duplex.begin(self.mouth)
+        self.hearing, self.speech = self.duplex.hearing, self.duplex.speech
 
     @property
     def asked(self) -> bool:
@@ -86,12 +91,12 @@ async def test_the_first_audio_goes_out_at_once_and_the_clock_sleeps_after_the_l
     autojump_clock: MockClock,
 ) -> None:
     async with duplex() as call:
-        call.duplex.play(SECOND)
+        call.speech.play(SECOND)
         assert call.mouth.audio == pytest.approx(0.06)
         assert call.asked
         await trio.sleep(1.05)
         assert call.mouth.audio == 1
-        assert call.duplex.silent
+        assert call.speech.silent
         assert not call.asked
         assert call.tally.spoken_frames == 50
         assert call.tally.outbound_seconds == pytest.approx(1)
@@ -101,7 +106,7 @@ async def test_nothing_is_said_while_bytes_wait_and_then_the_rest_is_later(
     autojump_clock: MockClock,
 ) -> None:
     async with duplex() as call:
-        call.duplex.play(SECOND)
+        call.speech.play(SECOND)
         call.mouth.unwritten = 1
         await trio.sleep(5)
         assert call.mouth.audio == pytest.approx(0.06)
@@ -115,10 +120,10 @@ async def test_nothing_is_said_while_bytes_wait_and_then_the_rest_is_later(
 async def test_messages_wait_while_many_bytes_do(autojump_clock: MockClock) -> None:
     async with duplex(events=True) as call:
         call.mouth.unwritten = UNWRITTEN_BYTES
-        await call.duplex.written()
+        await call.speech.written()
         call.mouth.unwritten = UNWRITTEN_BYTES + 1
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(call.duplex.written)
+            nursery.start_soon(call.speech.written)
             await trio.sleep(1)
             assert nursery.child_tasks
             call.mouth.unwritten = 0
@@ -133,14 +138,14 @@ async def test_a_caller_is_held_while_its_handler_is_slow_unless_it_is_live(
 ) -> None:
     async with duplex(live=live) as call:
         call.duplex.receive(FRAME)
-        assert await call.duplex.event() == FRAME
+        assert await call.hearing.next() == FRAME
         for _ in range(150):
             call.duplex.receive(FRAME)
         assert call.mouth.held == ([] if live else [True])
         for _ in range(99):
-            await call.duplex.event()
+            await call.hearing.next()
         assert call.mouth.held == ([] if live else [True])
-        await call.duplex.event()
+        await call.hearing.next()
         assert call.mouth.held == ([] if live else [True, False])  # half of the bound is left
         assert call.tally.frames_dropped == {"live": 50 if live else 0, "unheard": 0}
 
@@ -159,19 +164,19 @@ async def test_empty_frames_are_no_audio(autojump_clock: MockClock) -> None:
         for _ in range(10_000):
             assert call.duplex.receive(b"") is None
         call.duplex.receive(FRAME)
-        assert await call.duplex.event() == FRAME
+        assert await call.hearing.next() == FRAME
         assert call.tally.interarrival_jitter_seconds.count == 0
 
 
 async def test_marks_are_told_in_order_and_only_once(autojump_clock: MockClock) -> None:
     async with duplex() as call:
         for name in ("one", "two", "two", "three"):
-            call.duplex.play(FRAME)
-            call.duplex.mark(name)
+            call.speech.play(FRAME)
+            call.speech.mark(name)
         await trio.sleep(1)
-        heard: list[bytes | Event | None] = [await call.duplex.event() for _ in range(4)]
+        heard: list[bytes | Event | None] = [await call.hearing.next() for _ in range(4)]
         assert heard == [Mark("one"), Mark("two"), Mark("two"), Mark("three")]
-        assert not call.duplex._inbox
+        assert not call.hearing._inbox
 
 
 async def test_a_caller_that_was_held_is_believed_again_once_it_is_read(
@@ -180,32 +185,32 @@ async def test_a_caller_that_was_held_is_believed_again_once_it_is_read(
     """The clock told two of three marks for it; of these the caller's own word comes too late."""
     async with duplex(events=True) as call:
         call.duplex.receive(FRAME)
-        await call.duplex.event()
+        await call.hearing.next()
         for _ in range(3):
-            call.duplex.play(FRAME)
-            call.duplex.mark("same")
+            call.speech.play(FRAME)
+            call.speech.mark("same")
         await trio.sleep(0.2)
         call.duplex.receive('{"type": "mark", "name": "same"}')
-        assert await call.duplex.event() == Mark("same")
+        assert await call.hearing.next() == Mark("same")
         for _ in range(101):
             call.duplex.receive(FRAME)
         assert call.mouth.held == [True]
-        events = [await call.duplex.event() for _ in range(103)]
+        events = [await call.hearing.next() for _ in range(103)]
         assert events.count(Mark("same")) == 2
         assert call.mouth.held == [True, False]
         for _ in range(2):
             call.duplex.receive('{"type": "mark", "name": "same"}')
         call.duplex.receive('{"type": "digits", "digits": "1"}')
-        assert await call.duplex.event() == Digits("1")
+        assert await call.hearing.next() == Digits("1")
 
 
 @pytest.mark.parametrize("events", [True, False])
 async def test_a_clear_is_silence_at_once(events: bool, autojump_clock: MockClock) -> None:
     async with duplex(events=events) as call:
-        call.duplex.play(SECOND)
+        call.speech.play(SECOND)
         await trio.sleep(0.5)
         said = call.mouth.audio
-        call.duplex.clear()
+        call.speech.clear()
         assert call.tally.clear_seconds.count == 1  # not at the next turn of the clock
         if events:
             assert json.loads(str(call.mouth.said[-1])) == {"type": "clear"}
@@ -218,9 +223,9 @@ async def test_a_clear_behind_bytes_that_wait_is_silence_once_they_are_written(
     autojump_clock: MockClock,
 ) -> None:
     async with duplex() as call:
-        call.duplex.play(SECOND)
+        call.speech.play(SECOND)
         call.mouth.unwritten = 1
-        call.duplex.clear()
+        call.speech.clear()
         await trio.sleep(1)
         assert call.tally.clear_seconds.count == 0
         call.mouth.unwritten = 0
@@ -233,19 +238,19 @@ async def test_after_the_end_nothing_is_said_and_nothing_stays_in_the_clock(
     how: str, autojump_clock: MockClock
 ) -> None:
     async with duplex(events=True) as call:
-        call.duplex.play(SECOND)
+        call.speech.play(SECOND)
         said = len(call.mouth.said)
         if how == "over":
             call.duplex.over()
         else:
             call.duplex.end(FINISHED)
-        call.duplex.play(SECOND)
-        call.duplex.mark("late")
-        call.duplex.clear()
-        assert not call.duplex.say(Clear())
-        await call.duplex.written()
-        assert call.duplex.silent
-        assert await call.duplex.event() is None
+        call.speech.play(SECOND)
+        call.speech.mark("late")
+        call.speech.clear()
+        assert not call.speech.say(Clear())
+        await call.speech.written()
+        assert call.speech.silent
+        assert await call.hearing.next() is None
         await trio.sleep(1)
         assert len(call.mouth.said) == said
         assert not call.asked
@@ -253,9 +258,9 @@ async def test_after_the_end_nothing_is_said_and_nothing_stays_in_the_clock(
 
 async def test_whoever_waits_is_told_of_the_end(autojump_clock: MockClock) -> None:
     async with duplex() as call, trio.open_nursery() as nursery:
-        nursery.start_soon(call.duplex.event)
-        nursery.start_soon(call.duplex.changed)
-        nursery.start_soon(call.duplex.changed)
+        nursery.start_soon(call.hearing.next)
+        nursery.start_soon(call.speech.changed)
+        nursery.start_soon(call.speech.changed)
         await trio.testing.wait_all_tasks_blocked()
         assert len(nursery.child_tasks) == 3
         call.duplex.over()
@@ -272,7 +277,7 @@ async def test_a_bug_in_the_clocks_turn_ends_its_own_call(
         other: list[float] = []
         call.clock.add(other.append)
         monkeypatch.setattr(call.mouth, "say", lambda message: 1 / 0)
-        call.duplex.play(SECOND)
+        call.speech.play(SECOND)
         await trio.sleep(0.1)
         assert [ending.code for ending in call.mouth.endings] == [1011]
         assert len(other) >= 4

@@ -1,0 +1,112 @@
+"""A conversation in a dialect: audio and events come out of its messages, and faults are counted.
+
+Before its peer has begun, a dialogue has no terms. After that its `ear` hears the audio.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import trio
+
+from service import logs
+from service.calls.session import Session
+from service.calls.terms import Terms
+from service.conversation import Message, Mouth, Work
+from service.dialects.events import BadMessage, Event, Fault, Slip, Start, Stop
+from service.dialects.half import Half
+from service.ending import FINISHED, Ending, rejected
+from service.plain import plain
+
+_log = logs.get(__name__)
+
+#: What a message brings: a reply, an ending, long work in pieces, or nothing.
+Result = Message | Ending | Work | None
+
+
+class Dialogue(ABC):
+    """One dialogue; `slips` are its dialect's counts. `greeting`, if set, is the first message.
+
+    `agree` returns the terms for a start; it raises BadMessage for a start that cannot be served.
+    """
+
+    greeting: Message | None = None
+
+    def __init__(self, half: Half, slips: dict[str, int], agree: Callable[[Start], Terms]) -> None:
+        self.half = half
+        self.ear: Session | None = None
+        self.started = trio.Event()
+        self.mouth: Mouth | None = None
+        self._slips, self._agree = slips, agree
+
+    @abstractmethod
+    def begin_with(self, terms: Terms) -> None:
+        """Take the terms, and make the ear."""
+
+    @abstractmethod
+    def hear_audio(self, audio: bytes) -> Result:
+        """Hear audio of the caller's encoding."""
+
+    @abstractmethod
+    def hear_event(self, event: Event) -> None:
+        """Hear an event."""
+
+    def begin(self, mouth: Mouth) -> None:
+        """Take the mouth, and greet the caller."""
+        self.mouth = mouth
+        if self.greeting is not None:
+            mouth.say(self.greeting)
+
+    def receive(self, message: Message) -> Result:
+        """Hear a message; return its reply, the ending that it brings, or long work in pieces."""
+        try:
+            heard = self.half.hear(message)
+            if type(heard) is bytes:
+                return self.hear_audio(heard)
+            assert isinstance(heard, tuple)
+            result = None
+            for item in heard:
+                result = self._hear(item) or result
+                if isinstance(result, Ending):
+                    break
+        except BadMessage as bad:
+            return self._note(bad, message)
+        return result
+
+    def over(self) -> None:
+        """Take note that the conversation is over."""
+        # Both know this conversation: cycles, which only the garbage collector would free.
+        self.mouth, self._agree = None, _nothing_more
+
+    def _hear(self, item: bytes | Event) -> Result:
+        if isinstance(item, bytes):
+            return self.hear_audio(item)
+        match item:
+            case Start() if self.ear is not None:
+                raise BadMessage(Slip.SECOND_START, "the stream has begun already")
+            case Start():
+                self.begin_with(self._agree(item))
+                self.started.set()
+            case Stop():
+                return FINISHED
+            case Fault(text):
+                self._slips[Slip.PEER] += 1
+                _log.warning("peer_reports_fault", message=plain(text))
+            case _:
+                self.hear_event(item)
+        return None
+
+    def _note(self, bad: BadMessage, message: Message) -> Ending | None:
+        self._slips[bad.slip] += 1
+        if bad.code is None:
+            return None
+        return rejected("text" if isinstance(message, str) else "binary", bad.code, str(bad))
+
+    def reject(self, slip: Slip, code: int, reason: str) -> None:
+        """End the call for what its peer has not said."""
+        if self.mouth is not None:
+            self._slips[slip] += 1
+            self.mouth.end(rejected("text", code, reason))
+
+
+def _nothing_more(start: Start) -> Terms:
+    raise BadMessage(Slip.SECOND_START, "the call is over")

@@ -1,0 +1,233 @@
+"""What is said in a two-way call: the handler's audio and marks, on their way to the caller."""
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from time import perf_counter
+
+import trio
+
+from service import codec, logs
+from service.audio.encodings import BYTES_PER_SAMPLE
+from service.calls.clock import Clock
+from service.calls.playout import Playout
+from service.calls.session import Conversion, converted
+from service.calls.terms import Terms
+from service.conversation import Mouth
+from service.dialects.events import Clear, Event, Mark
+from service.dialects.half import Half
+from service.ending import FAULT, Ending
+from service.tally import Tally
+
+_log = logs.get(__name__)
+
+#: How much audio may wait to be played, in seconds.
+PLAY_SECONDS = 5.0
+#: How many bytes may wait for a caller that does not read, before messages wait too.
+UNWRITTEN_BYTES = 65536
+#: A mark that the caller should have heard so many seconds ago counts as heard, though the caller
+#: never said so.
+PATIENCE_SECONDS = 5.0
+#: How the names of marks begin that the handler does not see.
+HEARD = "heard-"
+
+
+class Speech:
+    """One call's way out. Audio is PCM16, mono, little-endian, at the caller's reply rate.
+
+    `heard` is called with the handler's marks once they were heard.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        half: Half,
+        tally: Tally,
+        clock: Clock,
+        heard: Callable[[Mark], None],
+        end: Callable[[Ending], None],
+    ) -> None:
+        self.mouth: Mouth | None = None
+        self.ended = False  # the caller hears nothing more
+        self._half, self._tally, self._clock = half, tally, clock
+        self._tell_heard, self._end = heard, end
+        sample_bytes = BYTES_PER_SAMPLE[terms.reply]
+        self._rate = terms.reply_rate * sample_bytes
+        self._playout = Playout(self._rate, sample_bytes, terms.lead)
+        self._encoding: tuple[Conversion, ...] = ()
+        if terms.reply != "pcm16":
+            encode = codec.tier(terms.codec, terms.reply).encode
+            self._encoding = ((encode, tally.encode_seconds[terms.codec, terms.reply]),)
+        self._unheard: deque[str] = deque()  # the names of marks that were not heard yet;
+        # By the clock these were heard then, but the caller has not said so.
+        self._reached: deque[tuple[float, str]] = deque()
+        self._underruns = 0
+        self._cleared_at: float | None = None
+        self._changed = trio.lowlevel.ParkingLot()
+        self._asks_clock = False
+        self._unread = False  # the caller's words are not read, so it cannot say what it has heard
+
+    # The handler's side.
+
+    @property
+    def waiting(self) -> float:
+        """How many seconds of audio wait to be played."""
+        return self._playout.waiting
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is left to be heard, by the clock."""
+        return self.ended or self._playout.silent(trio.current_time())
+
+    @property
+    def all_heard(self) -> bool:
+        """Whether nothing is left to be heard, and the caller has said so of each mark."""
+        return self.silent and not self._unheard
+
+    @property
+    def position(self) -> float:
+        """How many seconds of audio the caller has heard."""
+        return self._playout.position(trio.current_time())
+
+    async def written(self) -> None:
+        """Return when few bytes wait for the caller to read, or the conversation is over."""
+        while not self.ended and self.mouth and self.mouth.unwritten > UNWRITTEN_BYTES:
+            await self.changed()
+
+    async def changed(self) -> None:
+        """Return when audio was played, marks were heard, or the conversation is over."""
+        self._ask_clock()
+        await self._changed.park()
+
+    def play(self, pcm: bytes) -> None:
+        """Have audio heard behind all that waits."""
+        if not pcm:
+            return
+        now = trio.current_time()
+        self._playout.play(converted(pcm, self._encoding), now)
+        self._tally.underruns += self._playout.underruns - self._underruns
+        self._underruns = self._playout.underruns
+        self._tally.queue_seconds["outbound"].add(self._playout.waiting)
+        # What is due goes out at once; the clock is for the rest.
+        self._speak(now)
+        if self._playout.pending:
+            self._ask_clock()
+
+    def mark(self, name: str) -> None:
+        """Set a mark behind all that waits to be played."""
+        self._unheard.append(name)
+        self._playout.mark(name)
+        self._ask_clock()
+
+    def unheard(self, name: str) -> bool:
+        """Return whether a mark waits to be heard."""
+        return name in self._unheard and not self.ended
+
+    def clear(self) -> float:
+        """Stop the playing; return the seconds heard of what was played since the last silence."""
+        now, recalled = trio.current_time(), self._half.clears
+        heard = self._playout.clear(now, recalled=recalled)
+        self._unheard.clear()
+        self._reached.clear()
+        self._cleared_at = perf_counter()
+        if recalled:
+            self.say(Clear())
+        self._ask_clock()
+        self._speak(now)
+        self._changed.unpark_all()
+        return heard
+
+    def say(self, event: Event) -> bool:
+        """Send an event; return whether the caller's dialect has a word for it."""
+        if self.mouth is None or self.ended:
+            return False
+        messages = self._half.say(event)
+        for message in messages:
+            self.mouth.say(message)
+        return bool(messages)
+
+    # The caller's side.
+
+    def hear_mark(self, name: str) -> None:
+        """Take the caller's word for it: a mark was heard."""
+        reached = next((mark for mark in self._reached if mark[1] == name), None)
+        if reached is not None:
+            self._reached.remove(reached)
+        self._mark_heard(name)
+
+    def recalled(self, seconds: float) -> None:
+        """Take the caller's word for how much was heard before its answer to a clear."""
+        self._playout.recalled(seconds)
+
+    def read(self, read: bool) -> None:
+        """Take note whether the caller's words are read from now on."""
+        self._unread = not read
+        self._believe_clock(trio.current_time())
+
+    def over(self) -> None:
+        """Take note that the conversation is over; whoever waits is told."""
+        self.ended = True
+        # They know this conversation: cycles, which only the garbage collector would free.
+        self.mouth, self._tell_heard, self._end = None, _nobody, _nobody
+        self._clock.remove(self._speak)
+        self._changed.unpark_all()
+
+    # The clock's side.
+
+    def _ask_clock(self) -> None:
+        if not self.ended and not self._asks_clock:
+            self._asks_clock = True
+            self._clock.add(self._speak)
+
+    def _speak(self, now: float) -> None:
+        try:
+            self._send_due(now)
+        except Exception:
+            _log.exception("call_failed")
+            self._end(FAULT)
+
+    def _send_due(self, now: float) -> None:
+        """Send the audio and the marks that are due."""
+        mouth, playout, tally = self.mouth, self._playout, self._tally
+        if mouth is None or self.ended or mouth.unwritten:
+            return
+        if self._cleared_at is not None:
+            tally.clear_seconds.add(perf_counter() - self._cleared_at)
+            self._cleared_at = None
+        for item in playout.due(now):
+            if isinstance(item, bytes):
+                mouth.say(self._half.audio(item))
+                tally.spoken_frames += 1
+                tally.outbound_seconds += len(item) / self._rate
+            else:
+                self.say(Mark(item))
+        self._reached += ((now, name) for name in playout.reached(now) if name in self._unheard)
+        self._believe_clock(now)
+        if self._changed and playout.waiting < PLAY_SECONDS:
+            self._changed.unpark_all()
+        if playout.silent(now):
+            self._changed.unpark_all()
+        if self._asks_clock and not (playout.pending or self._reached or self._changed):
+            self._asks_clock = False
+            self._clock.remove(self._speak)
+
+    def _mark_heard(self, name: str) -> None:
+        with suppress(ValueError):  # the caller may name a mark that was cleared meanwhile
+            self._unheard.remove(name)
+            if not name.startswith(HEARD):
+                self._tell_heard(Mark(name))
+            self._changed.unpark_all()
+
+    def _believe_clock(self, now: float) -> None:
+        """Have marks heard by the clock where the caller does not say it.
+
+        Its dialect may have no word for it, or its words are not read: a handler that waits for a
+        mark does not listen, so its caller's audio soon fills the inbox.
+        """
+        patience = PATIENCE_SECONDS if self._half.marks and not self._unread else 0.0
+        while self._reached and now - self._reached[0][0] >= patience:
+            self._mark_heard(self._reached.popleft()[1])
+
+
+def _nobody(event: object) -> None:
+    """Stand for whoever was told before the end."""
