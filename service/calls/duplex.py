@@ -13,7 +13,7 @@ from service.calls.session import Session
 from service.calls.speech import Speech
 from service.calls.terms import Terms
 from service.conversation import Message, Mouth, Work
-from service.dialects.events import Cleared, Event, Mark, Start
+from service.dialects.events import Cleared, Event, Flow, Mark, Start
 from service.dialects.half import Half
 from service.ending import Ending, too_large
 from service.tally import Tally
@@ -79,6 +79,8 @@ class Duplex(Dialogue):
             case Cleared(seconds):
                 if seconds is not None:
                     self.speech.recalled(seconds)
+            case Flow(is_open):
+                self.speech.open = is_open
             case _:
                 self.hearing.keep(event)
 

@@ -1,12 +1,14 @@
 """Audio and marks that wait to be heard, paced in real time; `now` is an argument, in seconds.
 
 A caller gets frames of 20 ms as the clock goes, `lead` seconds ahead of it. The clock also tells
-what was heard: what was sent, but no more than the time since the playing began.
+what was heard: what was sent, but no more than the time since the playing began. The word of a
+caller that says when it has heard a mark moves this clock.
 
 Positions are bytes of the caller's encoding that were sent since the begin of the call.
 """
 
 from collections import deque
+from typing import NamedTuple
 
 #: A frame, in seconds.
 FRAME_SECONDS = 0.02
@@ -15,29 +17,62 @@ _CATCH_UP_SECONDS = 0.2
 #: A pause between these two is an underrun, unless a mark or a clear ended the audio before it. A
 #: shorter one is the jitter of audio that comes in real time; a longer one is meant.
 _JITTER_SECONDS, _GAP_SECONDS = FRAME_SECONDS, 0.5
+#: A caller hears so much later than our clock says, at most.
+_MOST_LAG_SECONDS = 5.0
+#: Where `places` are marked: so many seconds after a sentence has begun, and then every second.
+_FIRST_PLACE_SECONDS, _PLACE_SECONDS = 0.2, 1.0
+#: How the names of these marks begin.
+PLACE = "heard-at-"
+
+
+class _Sent(NamedTuple):
+    """A mark that was sent: its place, its name, and when it is heard by our clock alone."""
+
+    place: int
+    name: str
+    due: float
 
 
 class Playout:
     """What one caller is to hear.
 
     `rate` is the bytes a second of the caller's encoding, `sample_bytes` the size of its samples.
+    With `silence`, a sample of it, each frame is filled up to 20 ms. With `places`, marks are set
+    that nobody asked for, so that the caller says how far it has heard.
+
+    A mark counts as heard when the caller says so, or `patience` seconds after the clock says so.
     `underruns` counts the gaps that the caller heard because audio came too late.
     """
 
-    def __init__(self, rate: int, sample_bytes: int, lead: float) -> None:
+    def __init__(
+        self,
+        rate: int,
+        sample_bytes: int,
+        lead: float,
+        *,
+        silence: bytes = b"",
+        places: bool = False,
+        patience: float = 0.0,
+    ) -> None:
         self._rate, self._lead = rate, lead
         self._frame_bytes = int(rate // sample_bytes * FRAME_SECONDS) * sample_bytes or sample_bytes
+        self._silence, self._places = silence, places
+        self.patience = patience
         self._waiting = bytearray()
+        self._played_at = 0.0  # when the last of what waits came
         self._sent = 0  # up to this position audio was sent
         self._marks: deque[tuple[int, str]] = deque()  # not sent yet,
-        self._marks_sent: deque[tuple[int, str]] = deque()  # and sent, not heard yet
+        self._marks_sent: deque[_Sent] = deque()  # and sent, not heard yet
+        self._next_place = 0
         self._last_end = 0  # up to this position a mark or a clear ended the audio
-        self._cut = 0  # so many of the bytes sent were never heard
+        self._cut = 0  # so many of the bytes sent were never heard, or nobody played them
         self._sent_before_clear = 0
         self._unanswered = 0  # clears that the caller has not answered
-        self._began: float | None = None  # when the audio from `_base` on began to be heard
+        self._began = 0.0  # when the audio from `_base` on began to be heard, by our clock
         self._base = 0
-        self._ended_at = float("-inf")  # when all was heard
+        self._lag = 0.0  # by the caller's word it hears so much later than our clock says
+        self._runs = False  # our clock has audio to go on with
+        self._ended_at = float("-inf")  # when it had none any more
         self.underruns = 0
 
     @property
@@ -52,21 +87,21 @@ class Playout:
 
     def silent(self, now: float) -> bool:
         """Return whether everything was sent and heard."""
-        self._look_at_the_end(now)
-        return self._began is None and not self._waiting and not self._marks
+        return not self._waiting and not self._marks and self._heard(now) == self._sent
 
     def position(self, now: float) -> float:
         """Return how many seconds of audio were heard since the call began."""
-        return (self._heard(now) - self._cut) / self._rate
+        return (self._said(now) - self._cut) / self._rate
 
     def play(self, audio: bytes, now: float) -> None:
         """Have audio heard behind all that waits."""
         self._look_at_the_end(now)
-        if audio and self._began is None and not self._waiting:
+        if audio and not self._runs and not self._waiting:
             pause = now - self._ended_at
             if self._last_end != self._sent and _JITTER_SECONDS < pause < _GAP_SECONDS:
                 self.underruns += 1
         self._waiting += audio
+        self._played_at = now
 
     def mark(self, name: str) -> None:
         """Set a mark behind all that waits."""
@@ -76,31 +111,42 @@ class Playout:
     def due(self, now: float) -> list[bytes | str]:
         """Return what to send now, in order: frames, and the names of marks behind them."""
         items: list[bytes | str] = []
-        self._send_marks(items)
-        if self._waiting:
-            if self._began is None:
-                self._began, self._base = now, self._sent
+        self._send_marks(items, now)
+        if self._waiting and not self._waits_for_more(now):
+            if not self._runs:
+                self._runs, self._began, self._base = True, now, self._sent
+                self._next_place = self._sent + int(_FIRST_PLACE_SECONDS * self._rate)
             ahead = (self._sent - self._base) / self._rate - (now - self._began)
             if ahead < -_CATCH_UP_SECONDS:
                 self._began -= ahead + _CATCH_UP_SECONDS
                 ahead = -_CATCH_UP_SECONDS
             # Half a frame of tolerance, for a clock that is a little early or late.
             while ahead <= self._lead + FRAME_SECONDS / 2 and self._waiting:
-                frame = bytes(self._waiting[: self._frame_bytes])
-                del self._waiting[: self._frame_bytes]
-                self._sent += len(frame)
+                if self._waits_for_more(now):
+                    break
+                frame = self._frame()
                 ahead += len(frame) / self._rate
                 items.append(frame)
-                self._send_marks(items)
+                self._send_marks(items, now)
         self._look_at_the_end(now)
         return items
 
     def reached(self, now: float) -> list[str]:
-        """Return the names of the marks that were heard since the last time, by the clock."""
-        heard, names = self._heard(now), []
-        while self._marks_sent and self._marks_sent[0][0] <= heard:
-            names.append(self._marks_sent.popleft()[1])
+        """Return the names of the marks that count as heard since the last time, by the clock."""
+        heard, names, sent = self._heard(now), [], self._marks_sent
+        while sent and sent[0].place <= heard and sent[0].due + self.patience <= now:
+            names.append(sent.popleft().name)
         return names
+
+    def told(self, name: str, now: float) -> bool:
+        """Take the caller's word for it that a mark was heard; return whether it was sent."""
+        mark = next((mark for mark in self._marks_sent if mark.name == name), None)
+        if mark is None:
+            return False
+        self._marks_sent.remove(mark)
+        if mark.place >= self._base:
+            self._lag = min(max(now - mark.due, 0.0), _MOST_LAG_SECONDS)
+        return True
 
     def clear(self, now: float, *, recalled: bool) -> float:
         """Drop what waits; return the seconds heard of what was played since the last silence.
@@ -110,17 +156,17 @@ class Playout:
         self._look_at_the_end(now)
         self._waiting.clear()
         self._marks.clear()
-        self._marks_sent.clear()
         played = 0
-        if self._began is not None:
-            heard = self._heard(now) if recalled else self._sent
+        if self._runs or self._heard(now) < self._sent:
+            heard = self._said(now) if recalled else self._sent
             played = heard - self._base
             if recalled:
                 self._cut += self._sent - heard
-                self._began = None
+                self._runs, self._base = False, self._sent
+        self._marks_sent.clear()
         self._unanswered += recalled
         self._sent_before_clear = self._last_end = self._sent
-        return played / self._rate
+        return max(played, 0) / self._rate
 
     def recalled(self, seconds: float) -> None:
         """Take the caller's word for it: so many seconds were heard from the begin to the clear.
@@ -133,17 +179,54 @@ class Playout:
         self._unanswered = max(self._unanswered - 1, 0)
 
     def _heard(self, now: float) -> int:
-        if self._began is None:
-            return self._sent
-        return min(self._sent, self._base + int((now - self._began) * self._rate))
+        """Return the position that the caller has heard, by our clock and its lag."""
+        heard = self._base + int((now - self._began - self._lag) * self._rate)
+        return min(self._sent, max(heard, self._base))
 
-    def _send_marks(self, items: list[bytes | str]) -> None:
+    def _said(self, now: float) -> int:
+        """Return the position that the caller has heard, no further than its own word allows."""
+        heard = self._heard(now)
+        if self.patience and self._marks_sent:
+            return max(min(heard, self._marks_sent[0].place), self._base)
+        return heard
+
+    def _waits_for_more(self, now: float) -> bool:
+        """Return whether a part of a frame should wait a little for the rest."""
+        size = len(self._waiting)
+        return (
+            bool(self._silence)
+            and size < self._frame_bytes
+            and self._last_end != self._sent + size
+            and now - self._played_at < FRAME_SECONDS
+        )
+
+    def _frame(self) -> bytes:
+        """Take the next frame from what waits."""
+        frame = bytes(self._waiting[: self._frame_bytes])
+        del self._waiting[: self._frame_bytes]
+        if self._silence and len(frame) < self._frame_bytes:
+            whole = frame.ljust(self._frame_bytes, self._silence)
+            self._cut += len(whole) - len(frame)
+            frame = whole
+        self._sent += len(frame)
+        return frame
+
+    def _send_marks(self, items: list[bytes | str], now: float) -> None:
         while self._marks and self._marks[0][0] <= self._sent:
-            self._marks_sent.append(self._marks.popleft())
-            items.append(self._marks_sent[-1][1])
+            place, name = self._marks.popleft()
+            self._send_mark(place, name, items, now)
+        if self._places and self._runs and self._sent >= self._next_place:
+            self._next_place = self._sent + int(_PLACE_SECONDS * self._rate)
+            self._send_mark(self._sent, f"{PLACE}{self._sent}", items, now)
+
+    def _send_mark(self, place: int, name: str, items: list[bytes | str], now: float) -> None:
+        due = self._began + (place - self._base) / self._rate if self._runs else now
+        self._marks_sent.append(_Sent(place, name, max(due, now)))
+        items.append(name)
 
     def _look_at_the_end(self, now: float) -> None:
-        """Take note if the caller has heard everything."""
-        if self._began is not None and not self._waiting and self._heard(now) == self._sent:
-            self._ended_at = self._began + (self._sent - self._base) / self._rate
-            self._began = None
+        """Take note if our clock has gone through everything."""
+        if self._runs and not self._waiting:
+            ended_at = self._began + (self._sent - self._base) / self._rate
+            if now >= ended_at - 1e-9:
+                self._ended_at, self._runs = ended_at, False

@@ -2,13 +2,12 @@
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from time import perf_counter
 
 import trio
 
 from service import codec, logs
-from service.audio.encodings import BYTES_PER_SAMPLE
+from service.audio.encodings import BYTES_PER_SAMPLE, SILENCE
 from service.calls.clock import Clock
 from service.calls.playout import Playout
 from service.calls.session import Conversion, converted
@@ -49,18 +48,23 @@ class Speech:
     ) -> None:
         self.mouth: Mouth | None = None
         self.ended = False  # the caller hears nothing more
+        self.open = True  # the caller has room for audio
         self._half, self._tally, self._clock = half, tally, clock
         self._tell_heard, self._end = heard, end
         sample_bytes = BYTES_PER_SAMPLE[terms.reply]
         self._rate = terms.reply_rate * sample_bytes
-        self._playout = Playout(self._rate, sample_bytes, terms.lead)
+        self._playout = Playout(
+            self._rate,
+            sample_bytes,
+            terms.lead,
+            silence=SILENCE[terms.reply] if terms.whole_frames else b"",
+            places=terms.places and half.marks,
+        )
         self._encoding: tuple[Conversion, ...] = ()
         if terms.reply != "pcm16":
             encode = codec.tier(terms.codec, terms.reply).encode
             self._encoding = ((encode, tally.encode_seconds[terms.codec, terms.reply]),)
-        self._unheard: deque[str] = deque()  # the names of marks that were not heard yet;
-        # By the clock these were heard then, but the caller has not said so.
-        self._reached: deque[tuple[float, str]] = deque()
+        self._unheard: deque[str] = deque()  # the names of marks that were not heard yet
         self._underruns = 0
         self._cleared_at: float | None = None
         self._changed = trio.lowlevel.ParkingLot()
@@ -128,7 +132,6 @@ class Speech:
         now, recalled = trio.current_time(), self._half.clears
         heard = self._playout.clear(now, recalled=recalled)
         self._unheard.clear()
-        self._reached.clear()
         self._cleared_at = perf_counter()
         if recalled:
             self.say(Clear())
@@ -150,10 +153,8 @@ class Speech:
 
     def hear_mark(self, name: str) -> None:
         """Take the caller's word for it: a mark was heard."""
-        reached = next((mark for mark in self._reached if mark[1] == name), None)
-        if reached is not None:
-            self._reached.remove(reached)
-        self._mark_heard(name)
+        if self._playout.told(name, trio.current_time()):
+            self._mark_heard(name)
 
     def recalled(self, seconds: float) -> None:
         """Take the caller's word for how much was heard before its answer to a clear."""
@@ -162,7 +163,7 @@ class Speech:
     def read(self, read: bool) -> None:
         """Take note whether the caller's words are read from now on."""
         self._unread = not read
-        self._believe_clock(trio.current_time())
+        self._hear_reached(trio.current_time())
 
     def over(self) -> None:
         """Take note that the conversation is over; whoever waits is told."""
@@ -194,39 +195,41 @@ class Speech:
         if self._cleared_at is not None:
             tally.clear_seconds.add(perf_counter() - self._cleared_at)
             self._cleared_at = None
-        for item in playout.due(now):
+        for item in playout.due(now) if self.open else ():
             if isinstance(item, bytes):
                 mouth.say(self._half.audio(item))
                 tally.spoken_frames += 1
                 tally.outbound_seconds += len(item) / self._rate
             else:
                 self.say(Mark(item))
-        self._reached += ((now, name) for name in playout.reached(now) if name in self._unheard)
-        self._believe_clock(now)
+        self._hear_reached(now)
         if self._changed and playout.waiting < PLAY_SECONDS:
             self._changed.unpark_all()
         if playout.silent(now):
             self._changed.unpark_all()
-        if self._asks_clock and not (playout.pending or self._reached or self._changed):
+        if self._asks_clock and not (playout.pending or self._changed):
             self._asks_clock = False
             self._clock.remove(self._speak)
 
-    def _mark_heard(self, name: str) -> None:
-        with suppress(ValueError):  # the caller may name a mark that was cleared meanwhile
-            self._unheard.remove(name)
-            if not name.startswith(HEARD):
-                self._tell_heard(Mark(name))
-            self._changed.unpark_all()
+    def _hear_reached(self, now: float) -> None:
+        """Have marks heard that the caller should have heard by now.
 
-    def _believe_clock(self, now: float) -> None:
-        """Have marks heard by the clock where the caller does not say it.
-
-        Its dialect may have no word for it, or its words are not read: a handler that waits for a
-        mark does not listen, so its caller's audio soon fills the inbox.
+        The clock is believed where the caller does not say it. Its dialect may have no word for
+        it, or its words are not read: a handler that waits for a mark does not listen, so its
+        caller's audio soon fills the inbox.
         """
-        patience = PATIENCE_SECONDS if self._half.marks and not self._unread else 0.0
-        while self._reached and now - self._reached[0][0] >= patience:
-            self._mark_heard(self._reached.popleft()[1])
+        says_it = self._half.marks and not self._unread
+        self._playout.patience = PATIENCE_SECONDS if says_it else 0.0
+        for name in self._playout.reached(now):
+            self._mark_heard(name)
+
+    def _mark_heard(self, name: str) -> None:
+        if name not in self._unheard:  # one of the playout's own
+            return
+        self._unheard.remove(name)
+        if not name.startswith(HEARD):
+            self._tell_heard(Mark(name))
+        self._changed.unpark_all()
 
 
 def _nobody(event: object) -> None:

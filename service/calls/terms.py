@@ -36,9 +36,10 @@ class BadParameter(Exception):  # noqa: N818
 class Terms:
     """The codec tier, the encodings by their own names, and the samples a second of each way.
 
-    `events` says that the caller wants to be told of events in JSON text messages. The next two
+    `events` says that the caller wants to be told of events in JSON text messages. The others
     concern only calls with a handler. `live` audio is of no use late. `lead` is how far ahead of
-    the clock the handler's audio is sent, in seconds.
+    the clock the handler's audio is sent, in seconds; with `whole_frames` in frames of exactly
+    20 ms. With `places` the caller is asked now and then how far it has heard.
     """
 
     codec: str
@@ -49,6 +50,8 @@ class Terms:
     events: bool = False
     live: bool = False
     lead: float = 0.04
+    whole_frames: bool = False
+    places: bool = False
 
     @classmethod
     def parse(cls, query: Mapping[str, str], codec_order: Sequence[str]) -> Self:

@@ -1,7 +1,7 @@
 """What waits to be heard, without a clock: time is an argument."""
 
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 import pytest
 from hypothesis import given
@@ -318,6 +318,93 @@ def test_a_clear_by_the_end_of_a_sentence_may_come_too_early_for_a_caller_that_i
     played.clear(NOW + 0.11, recalled=True)
     played.recalled(0.08)
     assert played.position(NOW + 1) == close(0.08)
+
+
+# The caller's word
+
+
+def test_a_mark_that_the_caller_does_not_confirm_counts_as_heard_after_the_patience() -> None:
+    played = Playout(RATE, 2, 0.04, patience=5)
+    played.play(FRAME * 5, NOW)
+    played.mark("end")
+    run(played, NOW, NOW + 0.2)
+    assert played.silent(NOW + 0.2)
+    assert played.reached(NOW + 5.0) == []
+    assert played.pending
+    assert played.reached(NOW + 5.11) == ["end"]
+    assert not played.told("end", NOW + 6)
+
+
+@pytest.mark.parametrize(("late", "lag"), [(0.0, 0.0), (0.3, 0.3), (-1, 0.0), (60, 5.0)])
+def test_the_callers_mark_moves_the_clock_by_which_it_hears(late: float, lag: float) -> None:
+    played = Playout(RATE, 2, 1, patience=5)
+    played.play(FRAME * 10, NOW)
+    played.mark("first")
+    played.play(FRAME * 400, NOW)
+    run(played, NOW, NOW + 0.2)
+    assert played.told("first", NOW + 0.2 + late)
+    assert played.position(NOW + 0.2 + lag) == close(0.2)
+    assert played.position(NOW + 0.5 + lag) == close(0.5)
+
+
+def test_the_position_does_not_pass_a_mark_that_the_caller_has_not_heard() -> None:
+    played = Playout(RATE, 2, 1, patience=5)
+    played.play(FRAME * 10, NOW)
+    played.mark("first")
+    played.play(FRAME * 20, NOW)
+    run(played, NOW, NOW + 0.4)
+    assert played.position(NOW + 0.4) == close(0.2)
+    assert played.clear(NOW + 0.4, recalled=True) == close(0.2)
+    assert not played.told("first", NOW + 0.5)  # it comes back with the clear
+    assert played.position(NOW + 9) == close(0.2)
+
+
+def test_places_are_marked_early_and_then_each_second() -> None:
+    played = Playout(RATE, 2, 0.1, places=True, patience=5)
+    played.play(FRAME * 150, NOW)
+    items = [item for _, item in run(played, NOW, NOW + 3)]
+    places = [number for number, item in enumerate(items) if isinstance(item, str)]
+    assert places == [10, 61, 112]  # 0.2, 1.2 and 2.2 seconds, each with the marks before it
+    names = [str(items[place]) for place in places]
+    assert all(played.told(name, NOW + 3) for name in names)
+    assert len(set(names)) == 3
+
+
+# Whole frames
+
+
+def whole() -> Playout:
+    return Playout(RATE, 2, 0.1, silence=b"\0")
+
+
+def test_a_part_of_a_frame_waits_for_the_rest_but_not_for_long() -> None:
+    played = whole()
+    played.play(b"a" * 500, NOW)
+    assert played.due(NOW) == [b"a" * 320]
+    played.play(b"b" * 100, NOW + 0.01)
+    assert played.due(NOW + 0.02) == []
+    assert played.due(NOW + 0.031) == [b"a" * 180 + b"b" * 100 + bytes(40)]
+    assert played.waiting == 0
+    assert played.position(NOW + 1) == close(600 / RATE)  # nobody played the silence
+
+
+def test_a_part_of_a_frame_that_a_mark_ends_waits_for_nothing() -> None:
+    played = whole()
+    played.play(b"a" * 100, NOW)
+    played.mark("end")
+    assert played.due(NOW) == [b"a" * 100 + bytes(220), "end"]
+
+
+@given(sizes=st.lists(st.integers(1, 400), max_size=40), gaps=st.lists(st.floats(0, 0.1)))
+def test_each_frame_is_whole_and_nothing_is_lost(sizes: list[int], gaps: list[float]) -> None:
+    played, now, sent = whole(), NOW, b""
+    for size, gap in zip_longest(sizes, gaps, fillvalue=0):
+        played.play(b"x" * 2 * int(size), now)
+        sent += b"".join(audio(played.due(now)))
+        now += gap
+    sent += b"".join(audio(item for _, item in run(played, now + 0.02, now + 4)))
+    assert len(sent) % len(FRAME) == 0
+    assert sent.replace(b"\0", b"") == b"x" * 2 * sum(sizes)
 
 
 # Whatever happens
