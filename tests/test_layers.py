@@ -83,7 +83,7 @@ HOMES = {
     },
     "rich": {"cli.stream"},
     "structlog": {"logs", "calls.call"},
-    "msgspec": {"dialects.text"},
+    "msgspec": {"dialects.media", "dialects.text", "dialects.twilio"},
     "opentelemetry": {"tracing"},
     "watchfiles": {"cli.reload"},
     "pydantic": {"config"},

@@ -32,6 +32,17 @@ def _wrong(error: str, tag: str) -> BadMessage:
     return BadMessage(Slip.BAD_EVENT, error)
 
 
+def converted(value: object, kind: type[Kind]) -> Kind:
+    """Return JSON that was decoded already as another type; raise BadMessage.
+
+    A number may be a string of digits.
+    """
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadMessage(Slip.BAD_EVENT, str(error)) from None
+
+
 def encoded(value: Any) -> str:
     """Return a value as JSON text."""
     return msgspec.json.encode(value).decode()

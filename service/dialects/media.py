@@ -1,0 +1,270 @@
+"""Streams of JSON text messages that name an `event`, with audio as base64: Twilio's shape.
+
+Others took it over, with names of their own. Here is what they share. A dialect's file has its
+names, and how its streams start.
+"""
+
+from binascii import b2a_base64
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from service.audio.rates import RATES
+from service.dialects.events import (
+    DIGITS,
+    BadMessage,
+    Clear,
+    Digits,
+    Event,
+    Format,
+    Mark,
+    Slip,
+    Start,
+    Stop,
+)
+from service.dialects.text import decoded, encoded
+from service.ending import INVALID_PAYLOAD, UNSUPPORTED_DATA
+
+#: What both halves hear say.
+Heard = bytes | tuple[bytes | Event, ...]
+
+
+class Audio(msgspec.Struct):
+    """The inside of a media message. msgspec decodes the base64."""
+
+    payload: bytes
+    track: str = "inbound"
+
+
+class Media(msgspec.Struct, tag_field="event", tag="media"):
+    """A media message. A dialect says what it calls the stream's id."""
+
+    media: Audio
+    stream_id: str = ""
+
+
+_OTHER = msgspec.json.Decoder(dict[str, Any])
+
+
+class Hearing:
+    """What both halves do with what they hear."""
+
+    #: Reads a media message, and what the stream's id is called in the others.
+    _media: ClassVar[msgspec.json.Decoder[Any]]
+    _id: ClassVar[str]
+    #: The track that is not heard.
+    _passed_over = "outbound"
+    #: None until the stream has started.
+    _stream_id: str | None
+    _sample_bytes: int
+
+    def hear(self, message: bytes | str) -> Heard:
+        if not isinstance(message, str):
+            raise BadMessage(Slip.KIND, "a message must be text, not binary", UNSUPPORTED_DATA)
+        try:
+            told = decoded(message, self._media, "event")
+        except BadMessage as bad:
+            # Nearly every message is media, so that only the others are read twice.
+            if bad.slip is not Slip.UNKNOWN_EVENT:
+                raise
+            return self._event(decoded(message, _OTHER, "event"), bad)
+        if told.stream_id != self._stream_id:
+            self._own(told.stream_id)
+        audio = told.media
+        if audio.track == self._passed_over:
+            return ()
+        if len(audio.payload) % self._sample_bytes:
+            reason = "a message's audio must be whole 16-bit samples"
+            raise BadMessage(Slip.HALF_SAMPLE, reason, INVALID_PAYLOAD)
+        return self._heard(audio)
+
+    def _event(self, told: dict[str, Any], unknown: BadMessage) -> Heard:
+        """Return what a message says that is not media; raise `unknown` if nobody knows it."""
+        raise NotImplementedError
+
+    def _heard(self, audio: Any) -> Heard:
+        """Return what audio says that is whole, and of this stream."""
+        payload: bytes = audio.payload
+        return payload
+
+    def _own(self, stream_id: object) -> None:
+        """Raise BadMessage unless a message is of this stream, which has started."""
+        if self._stream_id is None:
+            raise BadMessage(Slip.BEFORE_START, "the stream has not started yet")
+        if stream_id != self._stream_id:
+            raise BadMessage(Slip.WRONG_STREAM, "the message is of another stream")
+
+
+class Service(Hearing):
+    """The service's half, in Twilio's words."""
+
+    marks = clears = True
+
+    def __init__(self, query: Mapping[str, str]) -> None:
+        self._query = query
+        self._stream_id = None
+        self._sample_bytes = 1
+        self._address: dict[str, str] = {}
+        self._before_audio = ""
+
+    def _event(self, told: dict[str, Any], unknown: BadMessage) -> Heard:
+        event: Event
+        match told:
+            case {"event": "connected"}:
+                return ()
+            case {"event": "start"}:
+                return (self._begin(told),)
+            case {"event": "mark", "mark": {"name": str(name)}}:
+                event = Mark(name)
+            case {"event": "dtmf", "dtmf": {"digit": str(digit)}} if digit in DIGITS:
+                event = Digits(digit)
+            case {"event": "stop"}:
+                event = Stop()
+            case {"event": "mark" | "dtmf" as name}:
+                raise BadMessage(Slip.BAD_EVENT, f"a {name} message must say which")
+            case _:
+                raise unknown
+        self._own(told.get(self._id, self._stream_id))
+        return (event,)
+
+    def _begin(self, told: dict[str, Any]) -> Start:
+        if self._stream_id is not None:
+            raise BadMessage(Slip.SECOND_START, "a stream starts once")
+        start = self._start(told)
+        self._stream_id = start.stream_id
+        self._sample_bytes = sample_bytes(start.heard)
+        self._address = {self._id: start.stream_id}
+        self._before_audio = self._media_before_audio(start)
+        return start
+
+    def _start(self, told: dict[str, Any]) -> Start:
+        """Return what the dialect's start message says; raise BadMessage."""
+        raise NotImplementedError
+
+    def _media_before_audio(self, start: Start) -> str:
+        return f'{{"event":"media",{encoded(self._address)[1:-1]},"media":{{"payload":"'
+
+    def audio(self, audio: bytes) -> str:
+        return f'{self._before_audio}{b2a_base64(audio, newline=False).decode()}"}}}}'
+
+    def say(self, event: Event) -> Sequence[str]:
+        match event:
+            case Mark(name):
+                return (encoded({"event": "mark", **self._address, "mark": {"name": name}}),)
+            case Clear():
+                return (encoded({"event": "clear", **self._address}),)
+        return ()
+
+
+class Provider(Hearing):
+    """The provider's half, in Twilio's words. It numbers its messages, and its audio."""
+
+    # A service says nothing of marks, and does not drop what it has heard.
+    marks = clears = False
+    _passed_over = ""
+    #: What the number of a message is called.
+    _number: ClassVar[str]
+    #: What a dtmf message says beside its key.
+    _beside_key: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, start: Start) -> None:
+        self._stream_id = start.stream_id
+        self._sample_bytes = sample_bytes(start.played)
+        self._bytes_a_millisecond = start.heard.rate * sample_bytes(start.heard) / 1000
+        self._messages = self._chunks = self._bytes = 0
+        #: What a stop message says.
+        self._call: dict[str, str] = {}
+
+    def _event(self, told: dict[str, Any], unknown: BadMessage) -> Heard:
+        event: Event
+        match told:
+            case {"event": "mark", "mark": {"name": str(name)}}:
+                event = Mark(name)
+            case {"event": "clear"}:
+                event = Clear()
+            case {"event": "mark"}:
+                raise BadMessage(Slip.BAD_EVENT, "a mark message must say which")
+            case _:
+                raise unknown
+        self._own(told.get(self._id))
+        return (event,)
+
+    def audio(self, audio: bytes) -> str:
+        self._chunks += 1
+        milliseconds = round(self._bytes / self._bytes_a_millisecond)
+        self._bytes += len(audio)
+        media = {
+            "track": "inbound",
+            "chunk": str(self._chunks),
+            "timestamp": str(milliseconds),
+            "payload": audio,
+        }
+        return self._message("media", media=media)
+
+    def say(self, event: Event) -> Sequence[str]:
+        match event:
+            case Start():
+                return (
+                    encoded(self._connected()),
+                    self._message("start", start=self._start(event)),
+                )
+            case Digits(digits):
+                return [
+                    self._message("dtmf", dtmf={**self._beside_key, "digit": digit})
+                    for digit in digits
+                ]
+            case Mark(name):
+                return (self._message("mark", mark={"name": name}),)
+            case Stop():
+                return (self._message("stop", stop=self._call),)
+        return ()
+
+    def _connected(self) -> dict[str, str]:
+        return {"event": "connected"}
+
+    def _start(self, start: Start) -> dict[str, Any]:
+        """Return the inside of the dialect's start message."""
+        raise NotImplementedError
+
+    def _message(self, event: str, **inside: object) -> str:
+        self._messages += 1
+        number = {self._number: str(self._messages)}
+        return encoded({"event": event, **number, **inside, self._id: self._stream_id})
+
+
+def sample_bytes(format_: Format) -> int:
+    """Return how many bytes a sample has."""
+    return 2 if format_.encoding == "pcm16" else 1
+
+
+def carried(encoding: str, rate: int, channels: int, encodings: Mapping[str, str]) -> Format:
+    """Return the format of audio, by the peer's names of encodings; raise BadMessage.
+
+    What cannot be carried ends the call.
+    """
+    if encoding not in encodings:
+        wrong = f"the encoding must be {' or '.join(encodings)}, not {encoding[:30]}"
+    elif rate not in RATES:
+        wrong = f"the sample rate must be one of {', '.join(map(str, RATES))}"
+    elif channels != 1:
+        wrong = f"audio must have 1 channel, not {channels}"
+    else:
+        return Format(encodings[encoding], rate)
+    raise BadMessage(Slip.FORMAT, wrong, UNSUPPORTED_DATA)
+
+
+def named(format_: Format, encodings: Mapping[str, str]) -> str:
+    """Return the peer's name of an encoding; raise ValueError where the peer has none."""
+    for name, encoding in encodings.items():
+        if encoding == format_.encoding:
+            return name
+    raise ValueError(f"the provider has no {format_.encoding}, only {', '.join(encodings)}")
+
+
+def strings(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Return parameters with every value as a string: JSON, where the value is none."""
+    return {
+        name: value if isinstance(value, str) else encoded(value)
+        for name, value in parameters.items()
+    }
