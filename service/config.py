@@ -22,6 +22,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service import codec
 from service.bearer import ALPHABET
+from service.dialects.book import PROVIDERS
+from service.dialects.half import Dialect
 from service.networks import Networks
 
 PREFIX = "RT_AUDIO_"
@@ -60,6 +62,14 @@ def _handler(value: str) -> str:
     ):
         raise ValueError("not a handler")
     return value
+
+
+def _dialects(values: tuple[str, ...]) -> tuple[str, ...]:
+    if values == ("none",):
+        return ()
+    if not set(values) <= set(PROVIDERS):
+        raise ValueError("not a choice of dialects")
+    return values
 
 
 def _codec_order(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -185,6 +195,10 @@ class Settings(BaseSettings):
         "echo", "handler", "who answers calls: `echo`, or an async function of your own",
         "echo, or module:function",
     )  # fmt: skip
+    dialects: Annotated[Names, AfterValidator(_dialects)] | None = _setting(
+        None, "dialects", "whose endpoints there are, like /ws/twilio; by default all, but none "
+        "with the echo", "none, or a comma-separated choice of " + ", ".join(PROVIDERS),
+    )  # fmt: skip
     console: bool = _setting(
         True, "switch", "serve the console, a page to hear and see the service, at /",
         "true or false",
@@ -224,6 +238,14 @@ class Settings(BaseSettings):
         if (key is None) != (info.data.get("tls_cert_file") is None):
             raise ValueError("one without the other")
         return key
+
+    @property
+    def providers(self) -> tuple[Dialect, ...]:
+        """The dialects of providers whose endpoints there are."""
+        names = self.dialects
+        if names is None:
+            names = () if self.handler == "echo" else tuple(PROVIDERS)
+        return tuple(PROVIDERS[name] for name in names)
 
     def url(self, port: int) -> str:
         """Return the URL of the service for a browser on this machine, with the bound port."""

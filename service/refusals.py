@@ -6,7 +6,7 @@ import trio
 
 from service import logs
 from service.plain import plain
-from service.tally import Refusal, Tally, TlsFailure
+from service.tally import NOWHERE, Refusal, Tally, TlsFailure
 
 _log = logs.get(__name__)
 
@@ -24,14 +24,14 @@ class Refusals:
         self._tally = tally
         self._lines = defaultdict[tuple[str, str], logs.Sparse](lambda: logs.Sparse(_LOG_SECONDS))
 
-    def upgrade(self, reason: Refusal, message: str, **caller: str) -> None:
+    def upgrade(self, reason: Refusal, message: str, dialect: str = NOWHERE, **caller: str) -> None:
         """Note that an upgrade was refused."""
-        self._tally.refused[reason] += 1
+        self._tally.refused[dialect, reason] += 1
         self._tell("upgrade_refused", reason.value, message, caller)
 
     def connection(self, reason: Refusal, message: str, **caller: str) -> None:
         """Note that a connection was refused before its first request."""
-        self._tally.refused[reason] += 1
+        self._tally.refused[NOWHERE, reason] += 1
         self._tell("connection_refused", reason.value, message, caller)
 
     def tls(self, reason: TlsFailure, message: str, **caller: str) -> None:

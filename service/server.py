@@ -87,7 +87,8 @@ async def serve(
     roster = Roster(
         descriptors.sessions, settings.max_sessions_per_token, settings.max_sessions_per_address
     )
-    tally = Tally(codec.available(), codec.LAWS)
+    dialects = ("raw", *(dialect.name for dialect in settings.providers))
+    tally = Tally(codec.available(), codec.LAWS, dialects)
     codecs = {name: name in codec.available() for name in codec.ORDER}
     metrics = Metrics(roster, tally, codecs, access)
     tracing, handling = _tracing(), _handling(settings.handler)

@@ -7,6 +7,7 @@ write here, and the collector of `web.metrics` reads at each scrape. One thread 
 from bisect import bisect_left
 from collections.abc import Collection
 from enum import StrEnum
+from itertools import product
 
 from service.audio.encodings import ENCODINGS
 from service.dialects.events import Slip
@@ -40,6 +41,8 @@ class TlsFailure(StrEnum):
     PROTOCOL = "protocol"
 
 
+#: For a dialect, where a connection was refused before anybody could know it.
+NOWHERE = "none"
 #: Why audio was dropped that a handler should have heard.
 DROPS = ("live", "unheard")
 
@@ -111,8 +114,8 @@ class Tally:
         self.loop_stalled_seconds = 0.0
         self.inbound_seconds = 0.0
         self.outbound_seconds = 0.0
-        self.sessions_started = 0
-        self.sessions: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
+        self.sessions_started = dict.fromkeys(dialects, 0)
+        self.sessions: dict[tuple[str, str], int] = dict.fromkeys(product(dialects, OUTCOMES), 0)
         self.peer_closes = dict.fromkeys(CLOSE_CODES, 0)
         self.spoken_frames = 0
         self.underruns = 0
@@ -122,7 +125,9 @@ class Tally:
         self.clear_seconds = Histogram(_CLEAR_SECONDS)
         self.frames_dropped = dict.fromkeys(DROPS, 0)
         self.codec_fallbacks = dict.fromkeys(codecs, 0)
-        self.refused: dict[str, int] = dict.fromkeys(Refusal, 0)
+        self.refused: dict[tuple[str, str], int] = dict.fromkeys(
+            product((*dialects, NOWHERE), Refusal), 0
+        )
         self.tls_failures: dict[str, int] = dict.fromkeys(TlsFailure, 0)
         self.dialect_errors: dict[str, dict[str, int]] = {
             name: dict.fromkeys(Slip, 0) for name in dialects

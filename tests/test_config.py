@@ -35,6 +35,7 @@ def test_the_environment_sets_every_field(monkeypatch: pytest.MonkeyPatch, tmp_p
         "MAX_SESSIONS_PER_TOKEN": "6", "MAX_SESSIONS_PER_ADDRESS": "7",
         "MAX_UPGRADES_PER_TOKEN": "8", "MAX_UPGRADES_PER_ADDRESS": "9", "END_REVOKED": "true",
         "TOKENS_FILE": str(tmp_path), "TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k", "HANDLER": "a.b:c",
+        "DIALECTS": "twilio",
         "CONSOLE": "false", "CONFORMANCE_ECHO": "true", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
     }  # fmt: skip
     for name, value in values.items():

@@ -131,7 +131,9 @@ async def test_the_calls_of_a_revoked_token_end_where_that_is_set(tokens: Path) 
         for call in revoked:
             assert await call.hung_up() == (1008, "the token was revoked")
         assert await other.ask(b"on") == b"on"
-        await service.metric_becomes('rt_audio_sessions_total{outcome="dismissed"}', 20)
+        await service.metric_becomes(
+            'rt_audio_sessions_total{dialect="raw",outcome="dismissed"}', 20
+        )
 
 
 async def test_a_wrong_file_keeps_the_old_tokens_and_a_metric_says_so(

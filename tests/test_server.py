@@ -220,7 +220,9 @@ async def test_200_connections_that_vanish_leave_nothing_behind() -> None:
         for number, call in enumerate(calls):
             await (call.reset() if number % 2 else call.vanish())
         await service.metric_becomes("rt_audio_sessions_active", 0)
-        assert await service.metric('rt_audio_sessions_total{outcome="aborted"}') == 200
+        assert (
+            await service.metric('rt_audio_sessions_total{dialect="raw",outcome="aborted"}') == 200
+        )
         assert len(os.listdir("/proc/self/fd")) <= descriptors + 2
 
 
@@ -248,7 +250,7 @@ async def test_a_half_close_ends_its_own_call() -> None:
         await call.ask(b"hi")
         assert isinstance(call.stream, trio.SocketStream)
         await call.stream.send_eof()
-        await service.metric_becomes('rt_audio_sessions_total{outcome="aborted"}', 1)
+        await service.metric_becomes('rt_audio_sessions_total{dialect="raw",outcome="aborted"}', 1)
         assert await call.hung_up() == (None, "")
 
 
@@ -310,7 +312,9 @@ async def test_an_operator_ends_a_call_that_does_not_read() -> None:
                     if call["unsent_bytes"]:
                         break
             assert (await admin.ask("DELETE", f"/calls/{call['id']}"))[0] == 202
-            await admin.metric_becomes('rt_audio_sessions_total{outcome="dismissed"}', 1)
+            await admin.metric_becomes(
+                'rt_audio_sessions_total{dialect="raw",outcome="dismissed"}', 1
+            )
             nursery.cancel_scope.cancel()
         assert await other.ask(b"live") == b"live"
 

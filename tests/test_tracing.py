@@ -66,7 +66,7 @@ async def test_a_call_is_a_span_of_its_callers_trace(
         "user_agent.original": "a browser", "rt_audio.request_id": "r-1",
         "session.id": started["session"], "rt_audio.codec": "numpy", "rt_audio.encoding": "pcm16",
         "rt_audio.reply": "ulaw", "rt_audio.sample_rate": 16000, "rt_audio.reply_rate": 8000,
-        "rt_audio.outcome": "completed",
+        "rt_audio.dialect": "raw", "rt_audio.outcome": "completed",
         "rt_audio.close_code": 1001, "rt_audio.frames": 1, "rt_audio.bytes": 320,
     }  # fmt: skip
     assert started["trace_id"] == finished["trace_id"] == TRACE

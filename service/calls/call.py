@@ -16,11 +16,15 @@ import structlog
 import trio
 
 from service import logs
+from service.calls.asked import Asked
 from service.calls.caller import Caller
+from service.calls.dialogue import Dialogue
 from service.calls.roster import Place
 from service.calls.session import Session
+from service.calls.telephone import Telephone
 from service.calls.terms import Terms
 from service.conversation import CLOSE_SECONDS, Conversation, Limits, Link, Message, Mouth
+from service.dialects.events import Start
 from service.ending import DRAINED, FAULT, Ending, close_code
 from service.tally import Tally
 
@@ -31,9 +35,10 @@ _log = logs.get(__name__)
 
 
 class Call:
-    """A caller's terms, the session that they make, and what the logs say of both.
+    """A caller, the conversation with it, and what the logs say of both.
 
-    `id`, 48 random bits, is the call's name in the logs.
+    `id`, 48 random bits, is the call's name in the logs. `start` is what is known of the stream,
+    with its `terms`: in the service's own dialect from the upgrade on, else from the peer's start.
     """
 
     #: Whether a handler answers. Otherwise each frame has its reply.
@@ -41,7 +46,7 @@ class Call:
 
     def __init__(
         self,
-        terms: Terms,
+        asked: Asked,
         caller: Caller,
         tally: Tally,
         limits: Limits,
@@ -49,18 +54,19 @@ class Call:
     ) -> None:
         self.id = secrets.token_hex(6)
         self._since, self._began = time(), trio.current_time()
-        self._terms, self._caller, self._tracing = terms, caller, tracing
-        self._tally, self._limits = tally, limits
+        self.asked, self.caller, self._tracing = asked, caller, tracing
+        self.terms: Terms | None = None
+        self.start: Start | None = None
+        self._tally, self._limits = tally, asked.limits(limits)
+        self._keep_alive_seconds = limits.ping_seconds
+        self._slips = tally.dialect_errors[asked.dialect.name]
         self._link: Link | None = None
-        self._session = self._new_session()
         # The pump's task logs frames without this task's context, so each line names the session.
-        self._about = {
-            "session": self.id,
-            **caller.ids(),
-            "codec": terms.codec,
-            "encoding": terms.encoding,
-            "reply": terms.reply,
-        }
+        self._about = {"session": self.id, "dialect": asked.dialect.name, **caller.ids()}
+        if asked.terms is not None:
+            self.start = asked.start()
+            self._agree_on(asked.terms)
+        self._conversation = self._new_conversation()
 
     async def run(self, link: Link, place: Place) -> None:
         """Carry the call to its end, log its first and last line, and count its outcome.
@@ -70,15 +76,12 @@ class Call:
         self._link = link
         # Nothing else runs in this task after the call, so nothing unbinds it.
         structlog.contextvars.bind_contextvars(session=self.id)
-        session, about = self._session, self._about
+        about = self._about
         span = None if self._tracing is None else self._begin_span(self._tracing)
-        if _log.is_enabled_for(logging.DEBUG):
-            session.trace = lambda size: _log.debug("frame", bytes=size, **about)
-        self._tally.sessions_started += 1
-        first = self._caller.known() | about
-        terms = self._terms
-        rates = {"sample_rate": terms.sample_rate, "reply_rate": terms.reply_rate}
-        _log.info("session_started", **rates, **first)
+        self._trace_frames()
+        self._tally.sessions_started[self.asked.dialect.name] += 1
+        first = self.caller.known() | about
+        _log.info("session_started", **self._rates(), **first)
         ending = DRAINED
         try:
             ending = await self._converse(link, place)
@@ -86,73 +89,129 @@ class Call:
             seconds = trio.current_time() - self._began
             self._count(ending, seconds)
             code = ending.code if ending.peer_code is None else ending.peer_code
+            ear = self._ear
             _log.info(
                 "session_ended",
                 **about,
                 outcome=ending.outcome,
                 code=code,
                 reason=ending.reason,
-                frames=session.frames,
-                bytes=session.bytes,
-                smallest=session.smallest,
-                largest=session.largest,
+                frames=ear.frames if ear else 0,
+                bytes=ear.bytes if ear else 0,
+                smallest=ear.smallest if ear else None,
+                largest=ear.largest if ear else None,
                 seconds=round(seconds, 3),
             )
             if span is not None:
                 self._end_span(span, ending, code)
 
-    def _new_session(self) -> Session:
-        """Return the session that hears the caller's audio."""
-        terms = self._terms
-        greeting = self._started() if terms.events else None
-        return _session(terms)(terms, self._tally, self._limits.message_bytes, greeting)
+    def _new_conversation(self) -> Session | Dialogue:
+        """Return the conversation that hears the caller."""
+        terms, most = self.terms, self._limits.message_bytes
+        if terms is None:
+            half = self.asked.half()
+            return Telephone(half, self._slips, self._agree, self._tally, most)
+        greeting = self._started(terms) if terms.events else None
+        return _session(terms)(terms, self._tally, most, greeting)
 
     async def _converse(self, link: Link, place: Place) -> Ending:
-        return await hold(link, self._session, self._limits, place)
+        conversation = self._conversation
+        if isinstance(conversation, Session):
+            return await hold(link, conversation, self._limits, place)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tend, conversation)
+            ending = await hold(link, conversation, self._limits, place, conversation.over)
+            nursery.cancel_scope.cancel()
+        return ending
+
+    async def _tend(self, dialogue: Dialogue) -> None:
+        """Have the peer begin in time, and keep it alive."""
+        await dialogue.begun()
+        self._trace_frames()
+        await dialogue.keep_alive(self.asked.dialect.keep_alive, self._keep_alive_seconds)
+
+    def _agree(self, start: Start) -> Terms:
+        """Return the terms for a peer's start."""
+        terms = self.asked.agree(start)
+        self.start = start
+        self._about |= {"call_id": start.call_id, "stream_id": start.stream_id}
+        self._agree_on(terms)
+        who = {"from": start.from_, "to": start.to}
+        _log.info("stream_started", **self._rates(), **self._about, **who)
+        return terms
+
+    def _agree_on(self, terms: Terms) -> None:
+        self.terms = terms
+        self._about |= {"codec": terms.codec, "encoding": terms.encoding, "reply": terms.reply}
+
+    @property
+    def _ear(self) -> Session | None:
+        """What hears the caller's audio, once there is something that can."""
+        conversation = self._conversation
+        return conversation if isinstance(conversation, Session) else conversation.ear
+
+    def _trace_frames(self) -> None:
+        if self._ear is not None and _log.is_enabled_for(logging.DEBUG):
+            about = self._about
+            self._ear.trace = lambda size: _log.debug("frame", bytes=size, **about)
 
     def facts(self) -> dict[str, Any]:
         """Return what is known of the call by now; the numbers are of inbound frames."""
-        session = self._session
+        ear, start = self._ear, self.start
         since = datetime.fromtimestamp(self._since, UTC).isoformat(timespec="milliseconds")
         return {
             "id": self.id,
+            "dialect": self.asked.dialect.name,
+            "call_id": start.call_id or None if start else None,
             "since": since.replace("+00:00", "Z"),
             "seconds": round(trio.current_time() - self._began, 3),
-            "caller": self._caller.known(),
-            "terms": self._terms.facts(),
-            "frames": session.frames,
-            "bytes": session.bytes,
+            "caller": self.caller.known(),
+            "terms": self.terms.facts() if self.terms else None,
+            "frames": ear.frames if ear else 0,
+            "bytes": ear.bytes if ear else 0,
             "unsent_bytes": 0 if self._link is None else self._link.unsent_bytes,
         }
 
-    def _started(self) -> str:
+    def _rates(self) -> dict[str, int]:
+        terms = self.terms
+        if terms is None:
+            return {}
+        return {"sample_rate": terms.sample_rate, "reply_rate": terms.reply_rate}
+
+    def _started(self, terms: Terms) -> str:
         """Return the event that tells a caller its session's id and terms."""
-        known = {"id": self.id, "handler": self.handled, **self._terms.facts()}
+        known = {"id": self.id, "handler": self.handled, **terms.facts()}
         return json.dumps({"type": "started", **known})
 
     def _begin_span(self, tracing: "Tracing") -> "CallSpan":
         """Begin the call's span; from now on the log lines have its trace id."""
-        caller = self._caller
-        terms = {f"rt_audio.{name}": value for name, value in self._terms.facts().items()}
-        attributes = {**caller.attributes(), "session.id": self.id, **terms}
+        caller = self.caller
+        known = {"session.id": self.id, "rt_audio.dialect": self.asked.dialect.name}
+        attributes = {**caller.attributes(), **known, **self._span_terms()}
         span = tracing.begin(caller.traceparent, attributes)
         self._about["trace_id"] = span.trace_id
         return span
 
+    def _span_terms(self) -> dict[str, str | int]:
+        facts = self.terms.facts() if self.terms else {}
+        return {f"rt_audio.{name}": value for name, value in facts.items()}
+
     def _end_span(self, span: "CallSpan", ending: Ending, code: int | None) -> None:
-        known = {
+        ear = self._ear
+        known = self._span_terms() | {
+            "rt_audio.call_id": self.start.call_id or None if self.start else None,
             "rt_audio.outcome": ending.outcome,
             "rt_audio.close_code": code,
             "rt_audio.reason": ending.reason or None,
-            "rt_audio.frames": self._session.frames,
-            "rt_audio.bytes": self._session.bytes,
+            "rt_audio.frames": ear.frames if ear else 0,
+            "rt_audio.bytes": ear.bytes if ear else 0,
         }
         attributes = {name: value for name, value in known.items() if value is not None}
         span.end(attributes, fault=ending is FAULT)
 
     def _count(self, ending: Ending, seconds: float) -> None:
         tally = self._tally
-        tally.sessions[ending.outcome] += 1
+        tally.sessions[self.asked.dialect.name, ending.outcome] += 1
         tally.session_seconds.add(seconds)
         if ending.peer_code is not None:
             tally.peer_closes[close_code(ending.peer_code)] += 1

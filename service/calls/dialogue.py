@@ -14,10 +14,13 @@ from service.calls.terms import Terms
 from service.conversation import Message, Mouth, Work
 from service.dialects.events import BadMessage, Event, Fault, Slip, Start, Stop
 from service.dialects.half import Half
-from service.ending import FINISHED, Ending, rejected
+from service.ending import FINISHED, POLICY_VIOLATION, Ending, rejected
 from service.plain import plain
 
 _log = logs.get(__name__)
+
+#: How long a peer may take to begin, in seconds.
+START_SECONDS = 10.0
 
 #: What a message brings: a reply, an ending, long work in pieces, or nothing.
 Result = Message | Ending | Work | None
@@ -26,7 +29,7 @@ Result = Message | Ending | Work | None
 class Dialogue(ABC):
     """One dialogue; `slips` are its dialect's counts. `greeting`, if set, is the first message.
 
-    `agree` returns the terms for a start; it raises BadMessage for a start that cannot be served.
+    `agree` returns the terms for a start.
     """
 
     greeting: Message | None = None
@@ -72,6 +75,10 @@ class Dialogue(ABC):
             return self._note(bad, message)
         return result
 
+    @abstractmethod
+    def replied(self, message: Message, seconds: float) -> None:
+        """Take note of a reply, as a `Conversation` does."""
+
     def over(self) -> None:
         """Take note that the conversation is over."""
         # Both know this conversation: cycles, which only the garbage collector would free.
@@ -101,11 +108,22 @@ class Dialogue(ABC):
             return None
         return rejected("text" if isinstance(message, str) else "binary", bad.code, str(bad))
 
-    def reject(self, slip: Slip, code: int, reason: str) -> None:
-        """End the call for what its peer has not said."""
+    async def begun(self) -> None:
+        """Return once the peer has begun. The call of a peer that does not is ended."""
+        with trio.move_on_after(START_SECONDS):
+            await self.started.wait()
+            return
+        self._slips[Slip.NO_START] += 1
         if self.mouth is not None:
-            self._slips[slip] += 1
-            self.mouth.end(rejected("text", code, reason))
+            reason = f"the stream did not begin within {START_SECONDS:g} seconds"
+            self.mouth.end(rejected("text", POLICY_VIOLATION, reason))
+        await trio.sleep_forever()
+
+    async def keep_alive(self, message: Message | None, seconds: float) -> None:
+        """Say a message again and again, if there is one."""
+        while message is not None and seconds and self.mouth is not None:
+            await trio.sleep(seconds)
+            self.mouth.say(message)
 
 
 def _nothing_more(start: Start) -> Terms:

@@ -1,6 +1,6 @@
 """A call with a handler at its other end: both run in one nursery, and end together."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,17 +8,11 @@ import trio
 
 from service import logs
 from service.calls.call import Call, hold
-from service.calls.caller import Caller
 from service.calls.clock import Clock
 from service.calls.duplex import Duplex
 from service.calls.roster import Place
-from service.calls.session import Session
-from service.calls.terms import Terms
-from service.conversation import Limits, Link
-from service.dialects import raw
-from service.dialects.events import Start
+from service.conversation import Link
 from service.ending import FAULT, FINISHED, Ending
-from service.tally import Tally
 
 _log = logs.get(__name__)
 
@@ -40,49 +34,36 @@ class HandledCall(Call):
 
     handled = True
 
-    def __init__(
-        self,
-        terms: Terms,
-        caller: Caller,
-        tally: Tally,
-        limits: Limits,
-        *more: Any,
-        handling: Handling,
-        parameters: Mapping[str, str],
-        draining: trio.Event,
-    ) -> None:
-        self._handling = handling
-        super().__init__(terms, caller, tally, limits, *more)
-        self.terms, self.caller = terms, caller
-        self.parameters, self.draining = parameters, draining
+    def __init__(self, *parts: Any, handling: Handling, draining: trio.Event) -> None:
+        self._handling, self.draining = handling, draining
+        super().__init__(*parts)
 
-    def _new_session(self) -> Session:
-        half = raw.Service(events=self._terms.events)
-        slips = self._tally.dialect_errors["raw"]
-        most, clock = self._limits.message_bytes, self._handling.clock
-        self.duplex = Duplex(half, slips, self._agree, self._tally, most, clock)
-        if self._terms.events:
-            self.duplex.greeting = self._started()
-        self.duplex.begin_with(self._terms)
-        assert self.duplex.ear is not None
-        return self.duplex.ear
-
-    def _agree(self, start: Start) -> Terms:
-        return self._terms
+    def _new_conversation(self) -> Duplex:
+        tally, most = self._tally, self._limits.message_bytes
+        half, clock = self.asked.half(), self._handling.clock
+        self.duplex = Duplex(half, self._slips, self._agree, tally, most, clock)
+        if self.terms is not None:
+            self.duplex.begin_with(self.terms)
+            self.duplex.started.set()
+            if self.terms.events:
+                self.duplex.greeting = self._started(self.terms)
+        return self.duplex
 
     async def _converse(self, link: Link, place: Place) -> Ending:
-        answered = trio.Event()
+        duplex, answered = self.duplex, trio.Event()
 
         async def answer() -> None:
-            ending = await self._answer()
-            self.duplex.end(ending)
+            await duplex.started.wait()
+            duplex.end(await self._answer())
             answered.set()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer, name=self._handling.name)
-            ending = await hold(link, self.duplex, self._limits, place, self.duplex.over)
+            if self.asked.terms is None:
+                nursery.start_soon(self._tend, duplex)
+            ending = await hold(link, duplex, self._limits, place, duplex.over)
             # A drain or an operator has given the handler its time before.
-            if not place.scope.cancelled_caught:
+            if duplex.started.is_set() and not place.scope.cancelled_caught:
                 with trio.move_on_after(GRACE_SECONDS):
                     await answered.wait()
             nursery.cancel_scope.cancel()

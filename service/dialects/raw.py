@@ -1,7 +1,7 @@
 """The service's own dialect, at /ws/audio: binary audio, and JSON text messages for the rest."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -15,7 +15,9 @@ from service.dialects.events import (
     Mark,
     Message,
     Slip,
+    Start,
 )
+from service.dialects.half import Dialect
 from service.ending import UNSUPPORTED_DATA
 
 #: More milliseconds than this, 30 years, are a slip.
@@ -28,8 +30,8 @@ class Service:
     Raises TypeError or ValueError for a message that is not JSON.
     """
 
-    def __init__(self, *, events: bool) -> None:
-        self.marks = self.clears = events
+    def __init__(self, query: Mapping[str, str]) -> None:
+        self.marks = self.clears = query.get("events") == "json"
 
     def hear(self, message: bytes | str) -> bytes | tuple[Event, ...]:
         if isinstance(message, bytes):
@@ -47,6 +49,9 @@ class Caller:
     """The caller's half, of a caller that takes events."""
 
     marks = clears = True
+
+    def __init__(self, start: Start) -> None:
+        """Need no start: the caller's terms are in its URL."""
 
     def hear(self, message: bytes | str) -> bytes | tuple[Event, ...]:
         if isinstance(message, bytes):
@@ -125,3 +130,6 @@ def _finite(text: str) -> float:
 
 _decode = json.JSONDecoder(parse_float=_finite, parse_constant=_no_number).decode
 _encode = json.JSONEncoder(allow_nan=False).encode
+
+
+DIALECT = Dialect("raw", Service, Caller)

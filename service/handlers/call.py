@@ -39,21 +39,33 @@ class HungUp(Exception):  # noqa: N818
 class Call:
     """One call, as its handler sees it. A `rate` is samples a second, by default the caller's.
 
-    `id` is the call's name in the logs, `peer` the caller's address and port. `parameters` are
-    those of the caller's URL, without its token. `encoding` (pcm16, ulaw or alaw) and `rate` are
-    what the caller sends. `draining` is set once the service goes away.
+    `id` is the call's name in the logs, `peer` the caller's address and port. `dialect` is what the
+    caller speaks: `raw`, or the name of a telephone provider. A provider says `from_` and `to`, and
+    its own `call_id` and `stream_id`; `details` is all that it said at the start. `parameters` are
+    those of the caller's URL, without its token, and the provider's custom ones. `encoding` (pcm16,
+    ulaw or alaw) and `rate` are what the caller sends. `draining` is set once the service goes
+    away.
     """
 
     def __init__(self, call: HandledCall) -> None:
         self.id: Final[str] = call.id
         self.peer: Final[str] = call.caller.peer
-        self.parameters: Final[Mapping[str, str]] = call.parameters
-        self.encoding: Final[str] = call.terms.encoding
-        self.rate: Final[int] = call.terms.sample_rate
+        terms, start = call.terms, call.start
+        assert terms is not None
+        assert start is not None, "a handler answers once the call has begun"
+        self.dialect: Final[str] = call.asked.dialect.name
+        self.from_: Final[str] = start.from_
+        self.to: Final[str] = start.to
+        self.call_id: Final[str] = start.call_id
+        self.stream_id: Final[str] = start.stream_id
+        self.details: Final[Mapping[str, Any]] = start.said
+        self.parameters: Final[Mapping[str, str]] = {**call.asked.query, **start.parameters}
+        self.encoding: Final[str] = terms.encoding
+        self.rate: Final[int] = terms.sample_rate
         self.draining: Final[trio.Event] = call.draining
         self._duplex = call.duplex
         self._hearing, self._speech = call.duplex.hearing, call.duplex.speech
-        self._reply_rate = call.terms.reply_rate
+        self._reply_rate = terms.reply_rate
         self._ears: dict[int, _Ear] = {}
         self._resampler: Resampler | None = None  # of what is played
         self._numbers = count(1)

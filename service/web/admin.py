@@ -40,6 +40,8 @@ _MOST_BODY_BYTES = 1024
 
 _CALL = record(
     id=TEXT,
+    dialect=TEXT,
+    call_id=nullable(TEXT),
     since={"type": "string", "format": "date-time"},
     seconds={"type": "number", "minimum": 0},
     caller={
@@ -50,12 +52,14 @@ _CALL = record(
         "required": ["peer"],
         "additionalProperties": False,
     },
-    terms=record(
-        codec=TEXT,
-        encoding=TEXT,
-        reply=TEXT,
-        sample_rate={"type": "integer"},
-        reply_rate={"type": "integer"},
+    terms=nullable(
+        record(
+            codec=TEXT,
+            encoding=TEXT,
+            reply=TEXT,
+            sample_rate={"type": "integer"},
+            reply_rate={"type": "integer"},
+        )
     ),
     frames=COUNT,
     bytes=COUNT,

@@ -7,6 +7,7 @@ For an upgrade an app decides only: check, agree on terms, admit, answer, run th
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from quart import Response, Websocket, websocket
@@ -15,6 +16,7 @@ from quart_trio import QuartTrio
 from service import logs
 from service.audio.rates import RATES
 from service.bearer import Token
+from service.calls.asked import Asked
 from service.calls.call import Call, Echo, hold
 from service.calls.caller import Caller
 from service.calls.handled import HandledCall, Handling
@@ -22,10 +24,11 @@ from service.calls.roster import Roster
 from service.calls.terms import BadParameter, Terms, unknown_parameters
 from service.config import Settings
 from service.conversation import Limits
+from service.dialects.half import Dialect
 from service.networks import Networks
 from service.plain import plain
 from service.refusals import Refusals
-from service.tally import Refusal, Tally
+from service.tally import NOWHERE, Refusal, Tally
 from service.web import admin
 from service.web.access import Access
 from service.web.admin import Admin
@@ -132,10 +135,16 @@ class _Upgrades:
         self._admission, self._tracing = admission, tracing
         self._limits, self._trusted = limits_of(settings), trusted
         self._refusals, self._handling = Refusals(tally), handling
+        self._dialects = {f"/ws/{dialect.name}": dialect.name for dialect in settings.providers}
+        self._dialects["/ws/audio"] = "raw"
 
     def register(self, app: App) -> None:
         app.get("/ws/audio")(self.not_upgraded)
         app.upgrades["/ws/audio"] = self.audio
+        for dialect in self._settings.providers:
+            path = f"/ws/{dialect.name}"
+            app.get(path, endpoint=path)(self.not_upgraded)
+            app.upgrades[path] = partial(self.telephone, dialect)
         if self._settings.conformance_echo:
             app.upgrades["/ws/echo"] = self.echo
         app.register_error_handler(BadParameter, self.bad_parameter)
@@ -144,30 +153,42 @@ class _Upgrades:
     async def audio(self, upgrade: Websocket) -> None:
         query = upgrade.args.to_dict()
         caller, token = self._check(upgrade, query)
-        terms = Terms.parse(query, self._settings.codec_order)
+        slips = unknown_parameters(query)
+        asked_for = query.get("codec")
+        query.pop("access_token", None)
+        asked = Asked.raw(query, self._settings.codec_order)
+        terms = asked.terms
+        assert terms is not None
+        if self._handling is not None and terms.sample_rate not in RATES:
+            allowed = ", ".join(map(str, RATES))
+            raise BadParameter("sample_rate", str(terms.sample_rate), f"one of {allowed}")
         with self._admission.place(caller, token) as place:
-            call = self._call(terms, caller, query)
+            call = self._call(asked, caller)
             self._roster.enlist(place, call)
             headers = {"RT-Audio-Codec": terms.codec, "RT-Audio-Session": call.id}
-            slips = unknown_parameters(query)
             if slips:
                 headers["RT-Audio-Warning"] = ", ".join(slips)
                 _log.warning("unknown_parameter", session=call.id, message=", ".join(slips))
-            self._note_fallback(query, terms, call)
+            self._note_fallback(asked_for, terms, call)
             link = await accept(upgrade, headers)
             await call.run(link, place)
 
-    def _call(self, terms: Terms, caller: Caller, query: dict[str, str]) -> Call:
-        parts = terms, caller, self._tally, self._limits, self._tracing
+    async def telephone(self, dialect: Dialect, upgrade: Websocket) -> None:
+        query = upgrade.args.to_dict()
+        caller, token = self._check(upgrade, query)
+        query.pop("access_token", None)
+        with self._admission.place(caller, token) as place:
+            call = self._call(Asked(dialect, query, self._settings.codec_order), caller)
+            self._roster.enlist(place, call)
+            link = await accept(upgrade, {"RT-Audio-Session": call.id}, dialect.subprotocols)
+            await call.run(link, place)
+
+    def _call(self, asked: Asked, caller: Caller) -> Call:
+        parts = asked, caller, self._tally, self._limits, self._tracing
         if self._handling is None:
             return Call(*parts)
-        if terms.sample_rate not in RATES:
-            allowed = ", ".join(map(str, RATES))
-            raise BadParameter("sample_rate", str(terms.sample_rate), f"one of {allowed}")
-        query.pop("access_token", None)
-        return HandledCall(
-            *parts, handling=self._handling, parameters=query, draining=self._roster.drain_begun
-        )
+        draining = self._roster.drain_begun
+        return HandledCall(*parts, handling=self._handling, draining=draining)
 
     async def echo(self, upgrade: Websocket) -> None:
         caller, token = self._check(upgrade, upgrade.args.to_dict())
@@ -219,17 +240,17 @@ class _Upgrades:
         )
         return (caller if token is None else replace(caller, token=token.called)), token
 
-    def _note_fallback(self, query: dict[str, str], terms: Terms, call: Call) -> None:
-        asked_for = query.get("codec", terms.codec).lower()
-        if asked_for != terms.codec:
+    def _note_fallback(self, asked_for: str | None, terms: Terms, call: Call) -> None:
+        if asked_for is not None and asked_for.lower() != terms.codec:
             self._tally.codec_fallbacks[terms.codec] += 1
             _log.warning(
                 "codec_fallback",
                 session=call.id,
-                asked_for=plain(asked_for)[:40],
+                asked_for=plain(asked_for.lower())[:40],
                 codec=terms.codec,
             )
 
     def _note(self, reason: Refusal, message: str, token: str | None = None) -> None:
         caller = replace(caller_of(websocket, self._trusted), token=token)
-        self._refusals.upgrade(reason, message, **caller.known())
+        dialect = self._dialects.get(websocket.path, NOWHERE)
+        self._refusals.upgrade(reason, message, dialect, **caller.known())

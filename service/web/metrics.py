@@ -91,8 +91,8 @@ class _ServiceCollector(Collector):
         )  # fmt: skip
         yield _gauge("sessions_active", "Sessions on the line.", roster.active)
         yield self._sessions_by_name()
-        yield _count("sessions_started", "Sessions begun.", tally.sessions_started)
-        yield _counter("sessions", "Sessions ended.", "outcome", tally.sessions)
+        yield _counter("sessions_started", "Sessions begun.", "dialect", tally.sessions_started)
+        yield _by_dialect("sessions", "Sessions ended.", "outcome", tally.sessions)
         yield _counter(
             "peer_closes", "Sessions that the peer closed, by its close code.", "code",
             tally.peer_closes,
@@ -101,9 +101,15 @@ class _ServiceCollector(Collector):
             "session_duration_seconds", "Duration of ended sessions.", [],
             [((), tally.session_seconds)],
         )  # fmt: skip
-        yield _counter(
+        yield _by_dialect(
             "connections_refused", "Upgrades or connections refused before a session.", "reason",
             tally.refused,
+        )  # fmt: skip
+        yield _by_dialect(
+            "dialect_errors", "Messages that broke the rules of their dialect; most are skipped.",
+            "reason",
+            {(dialect, slip): count for dialect, counts in tally.dialect_errors.items()
+             for slip, count in counts.items()},
         )  # fmt: skip
         yield _counter(
             "tls_handshake_failures", "TLS handshakes that failed.", "reason", tally.tls_failures
@@ -205,6 +211,16 @@ def _counter(name: str, documentation: str, label: str, values: Mapping[str, flo
     family = CounterMetricFamily(f"rt_audio_{name}", documentation, labels=[label])
     for key, value in values.items():
         family.add_metric([key], value)
+    return family
+
+
+def _by_dialect(
+    name: str, documentation: str, label: str, values: Mapping[tuple[str, str], float]
+) -> Metric:
+    labels = ["dialect", label]
+    family = CounterMetricFamily(f"rt_audio_{name}", documentation, labels=labels)
+    for keys, value in values.items():
+        family.add_metric(list(keys), value)
     return family
 
 

@@ -4,7 +4,7 @@ Under our own server the connection itself is taken over, and Quart and Hypercor
 the audio. Under any other ASGI server, and Quart's test client, the call runs over ASGI events.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import trio
@@ -119,8 +119,13 @@ def _plain(values: list[str] | None) -> str | None:
     return None if values is None else plain(", ".join(values)) or None
 
 
-async def accept(upgrade: Websocket, headers: dict[str, str]) -> Link:
-    """Answer the upgrade with these headers, and return the link for the call; raise Refused."""
+async def accept(
+    upgrade: Websocket, headers: dict[str, str], subprotocols: Sequence[str] = ()
+) -> Link:
+    """Answer the upgrade with these headers, and return the link for the call; raise Refused.
+
+    Of the subprotocols that are offered, one of these is agreed on, or one that carries a token.
+    """
     connection: Connection | None = upgrade.scope.get("state", {}).get("connection")
     if connection is None:
         receive, send = upgrade.asgi  # type: ignore[attr-defined]
@@ -129,5 +134,7 @@ async def accept(upgrade: Websocket, headers: dict[str, str]) -> Link:
         link = connection.link()
     if link is None:
         raise Refused(400, Refusal.ABANDONED, "data was sent ahead of the answer")
-    await upgrade.accept(headers, agreed_subprotocol(upgrade.requested_subprotocols))
+    offered = upgrade.requested_subprotocols
+    ours = next((name for name in offered if name in subprotocols), None)
+    await upgrade.accept(headers, ours or agreed_subprotocol(offered))
     return link

@@ -25,7 +25,9 @@ every_link = pytest.mark.parametrize("kind", KINDS)
 async def ends_as(outcome: str, house: object) -> None:
     """Check that the one call has ended with this outcome."""
     if isinstance(house, Service):
-        await house.metric_becomes(f'rt_audio_sessions_total{{outcome="{outcome}"}}', 1)
+        await house.metric_becomes(
+            f'rt_audio_sessions_total{{dialect="raw",outcome="{outcome}"}}', 1
+        )
         assert await house.metric("rt_audio_sessions_active") == 0
     else:
         with trio.fail_after(5):
@@ -47,9 +49,12 @@ async def test_frames_come_back_untouched_and_in_order(kind: str) -> None:
 async def test_a_call_is_counted_when_it_starts(kind: str) -> None:
     async with calling(kind) as (caller, house):
         await caller.ask(b"hi")
-        assert await house.metric("rt_audio_sessions_started_total") == 1
+        assert await house.metric('rt_audio_sessions_started_total{dialect="raw"}') == 1
         for outcome in OUTCOMES:
-            assert await house.metric(f'rt_audio_sessions_total{{outcome="{outcome}"}}') == 0
+            assert (
+                await house.metric(f'rt_audio_sessions_total{{dialect="raw",outcome="{outcome}"}}')
+                == 0
+            )
 
 
 @every_link

@@ -56,7 +56,7 @@ class Fixture:
         )
         terms = Terms("audioop", "pcm16", "pcm16", 8000, 8000, events=events, live=live)
         greeting = '{"type": "started"}' if events else None
-        half = raw.Service(events=events)
+        half = raw.Service({"events": "json"} if events else {})
         slips = self.tally.dialect_errors["raw"]
         self.duplex = Duplex(half, slips, lambda start: terms, self.tally, 1 << 20, self.clock)
         self.duplex.greeting = greeting

@@ -156,7 +156,7 @@ def test_the_ratio_is_the_one_that_python_finds_in_the_same_samples(
     direction, law = ("decode", encoding) if reply == "pcm16" else ("encode", reply)
     series = f'rt_audio_{direction}_seconds_count{{codec="{tier}",law="{law}"}}'
     assert after[series] - before[series] >= int(told["frames"])
-    completed = 'rt_audio_sessions_total{outcome="completed"}'
+    completed = 'rt_audio_sessions_total{dialect="raw",outcome="completed"}'
     assert after[completed] - before[completed] == 1
 
 

@@ -16,8 +16,10 @@ from service.dialects.events import (
     Digits,
     Event,
     Flow,
+    Format,
     Mark,
     Message,
+    Start,
     Stop,
 )
 from service.dialects.raw import Caller, Service
@@ -27,7 +29,8 @@ ANYTHING = st.recursive(
     | st.text(),
     lambda children: st.lists(children) | st.dictionaries(st.text(), children),
 )  # fmt: skip
-SERVICE, CALLER = Service(events=True), Caller()
+START = Start(Format("pcm16", 8000), Format("pcm16", 8000))
+SERVICE, CALLER = Service({"events": "json"}), Caller(START)
 EITHER = (
     st.builds(Mark, st.text())
     | st.builds(Digits, st.text("0123456789*#ABCD"))
@@ -76,7 +79,7 @@ def test_there_is_no_word_for_some_events(event: Event) -> None:
 
 
 def test_a_caller_that_takes_no_events_is_told_nothing() -> None:
-    half = Service(events=False)
+    half = Service({})
     assert half.say(Mark("x")) == half.say(Clear()) == half.say(Message(1)) == ()
     assert not half.marks
     assert not half.clears

@@ -31,7 +31,7 @@ from tests.peers.serving import serving
 
 SetUp = Callable[[str, str], None]
 
-BAD_HANDSHAKES = 'rt_audio_connections_refused_total{reason="bad_handshake"}'
+BAD_HANDSHAKES = 'rt_audio_connections_refused_total{dialect="none",reason="bad_handshake"}'
 
 
 async def test_a_connection_is_kept_alive_and_closed_when_idle(
@@ -91,7 +91,7 @@ async def test_data_ahead_of_the_answer_is_refused() -> None:
         stream = await service.connect()
         await stream.send_all(upgrade_request("/ws/audio") + b"\x82\x80\x00\x00\x00\x00")
         assert (await read_head(stream)).startswith(b"HTTP/1.1 400 ")
-        name = 'rt_audio_connections_refused_total{reason="abandoned"}'
+        name = 'rt_audio_connections_refused_total{dialect="raw",reason="abandoned"}'
         await service.metric_becomes(name, 1)
         assert await service.metric("rt_audio_sessions_active") == 0
 

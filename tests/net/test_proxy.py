@@ -157,7 +157,7 @@ async def test_a_reset_is_the_end_of_the_connection() -> None:
 
 TRUSTING: dict[str, Any] = {"trusted_proxies": "127.0.0.0/8", "proxy_protocol": True}
 HEALTH_CHECK = binary(LOCAL, 0, b"")
-REFUSED = 'rt_audio_connections_refused_total{reason="proxy_header"}'
+REFUSED = 'rt_audio_connections_refused_total{dialect="none",reason="proxy_header"}'
 SetUp = Callable[[str, str], None]
 
 

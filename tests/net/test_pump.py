@@ -69,7 +69,12 @@ async def test_100_calls_of_which_many_misbehave() -> None:
             "rejected": 10,
             "completed": 70,
         }.items():
-            assert await service.metric(f'rt_audio_sessions_total{{outcome="{outcome}"}}') == count
+            assert (
+                await service.metric(
+                    f'rt_audio_sessions_total{{dialect="raw",outcome="{outcome}"}}'
+                )
+                == count
+            )
         gc.collect()
         await service.hang_up()
         assert len(os.listdir("/proc/self/fd")) <= descriptors

@@ -8,12 +8,12 @@ import trio
 from quart_trio import QuartTrio
 
 from service import codec
+from service.calls.asked import Asked
 from service.calls.call import Call
 from service.calls.caller import Caller
 from service.calls.clock import Clock
 from service.calls.handled import HandledCall, Handling
 from service.calls.roster import Place, Roster
-from service.calls.terms import Terms
 from service.config import Settings
 from service.conversation import Link
 from service.handlers.load import load
@@ -63,7 +63,7 @@ class House:
     @property
     def outcomes(self) -> dict[str, int]:
         """The outcomes that were counted, without the zeros."""
-        return {name: count for name, count in self.tally.sessions.items() if count}
+        return {name: count for (_, name), count in self.tally.sessions.items() if count}
 
     def place(self) -> Place:
         """Return a place on the line, as a call has."""
@@ -78,19 +78,14 @@ class House:
 async def run_call(house: House, link: Link, query: str = "") -> None:
     """Hold a call as the app's handler does."""
     settings = house.settings
-    parameters = dict(parse_qsl(query))
-    terms = Terms.parse(parameters, settings.codec_order)
-    parts = terms, Caller("test"), house.tally, limits_of(settings)
+    asked = Asked.raw(dict(parse_qsl(query)), settings.codec_order)
+    parts = asked, Caller("test"), house.tally, limits_of(settings)
     with house.place() as place:
         if house.handling is None:
             call = Call(*parts)
         else:
-            call = HandledCall(
-                *parts,
-                handling=house.handling,
-                parameters=parameters,
-                draining=house.roster.drain_begun,
-            )
+            draining = house.roster.drain_begun
+            call = HandledCall(*parts, handling=house.handling, draining=draining)
         house.roster.enlist(place, call)
         await call.run(link, place)
     house.call_ended.set()

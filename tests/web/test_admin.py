@@ -10,10 +10,10 @@ import trio
 import trio.testing
 
 from service import codec, logs
+from service.calls.asked import Asked
 from service.calls.call import Call
 from service.calls.caller import Caller
 from service.calls.roster import Place
-from service.calls.terms import Terms
 from service.web.app import limits_of
 from tests.peers.callers import AsgiCaller
 from tests.peers.house import House, run_asgi
@@ -40,8 +40,9 @@ async def ask(house: House, method: str, path: str, **options: Any) -> tuple[int
 def listed(house: House) -> Place:
     """Return the place of a call that is not answered yet."""
     place = house.place()
-    terms = Terms.parse({}, codec.ORDER)
-    call = Call(terms, Caller("192.0.2.1", 5), house.tally, limits_of(house.settings))
+    call = Call(
+        Asked.raw({}, codec.ORDER), Caller("192.0.2.1", 5), house.tally, limits_of(house.settings)
+    )
     house.roster.enlist(place, call)
     return place
 
@@ -88,6 +89,7 @@ async def test_a_call_is_listed_with_what_is_known_of_it(house: House) -> None:
     }  # fmt: skip
     assert call == {
         "caller": {"peer": "127.0.0.1:1"},
+        "dialect": "raw", "call_id": None,
         "frames": 3, "bytes": 480, "unsent_bytes": 0, "outcome": None,
     }  # fmt: skip
     assert await ask(house, "GET", "/calls") == (200, {"calls": [], "next": None, "sessions": 0})

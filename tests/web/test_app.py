@@ -125,7 +125,7 @@ async def test_a_bad_parameter_is_400_before_the_upgrade(
     assert status == 400
     assert (body["parameter"], body["value"]) == (parameter, value)
     assert allowed in body["allowed"]
-    assert house.tally.refused["bad_parameter"] == 1
+    assert house.tally.refused["raw", "bad_parameter"] == 1
 
 
 @pytest.mark.parametrize("reason", ["draining", "at_capacity"])
@@ -136,7 +136,7 @@ async def test_no_room_is_503_with_retry_after(reason: str) -> None:
             house.roster.drain()
         status, body, headers = await refused(house)
     assert (status, body["error"], headers[b"retry-after"]) == (503, reason, b"1")
-    assert house.tally.refused[reason] == 1
+    assert house.tally.refused["raw", reason] == 1
 
 
 async def test_a_page_from_elsewhere_is_403() -> None:
@@ -145,7 +145,7 @@ async def test_a_page_from_elsewhere_is_403() -> None:
     assert (status, body["error"]) == (403, "origin")
     assert "https://evil.example" in body["message"]
     assert "RT_AUDIO_ALLOWED_ORIGINS" in body["message"]
-    assert house.tally.refused["origin"] == 1
+    assert house.tally.refused["raw", "origin"] == 1
     async with house.app.test_client().websocket(
         "/ws/audio", headers={"Origin": "https://app.example"}
     ) as websocket:
@@ -167,7 +167,7 @@ async def test_an_unknown_token_is_401(tokens: Path) -> None:
         assert (status, body["error"]) == (401, "unauthorized")
         assert headers[b"www-authenticate"] == b"Bearer"
         assert "sesame" not in str(body)
-    assert house.tally.refused["unauthorized"] == 3
+    assert house.tally.refused["raw", "unauthorized"] == 3
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ async def test_a_share_that_is_used_up_is_429_with_retry_after_and_the_log_names
             status, body, headers = await refused(house, query)
             assert (status, body["error"], headers[b"retry-after"]) == (429, reason, b"1")
             assert "acme" not in str(body)
-            assert house.tally.refused[reason] == 1
+            assert house.tally.refused["raw", reason] == 1
         await caller.leave()
     assert await house.metric('rt_audio_token_sessions_active{token="acme"}') == 0
     assert [(entry["event"], entry.get("token")) for entry in entries(capfd)] == [
@@ -231,7 +231,7 @@ async def test_an_upgrade_at_a_wrong_path_is_told_the_right_one_counted_and_logg
         status, body, _ = await refused(house, path=path)
         assert (status, body["error"]) == (404, "not_found")
         assert "/ws/audio" in body["message"]
-    assert house.tally.refused["not_found"] == 3
+    assert house.tally.refused["none", "not_found"] == 3
     [line] = entries(capfd, "upgrade_refused")
     assert (line["reason"], line["peer"]) == ("not_found", "127.0.0.1:1")
     assert line["message"] == "there is no WebSocket at /; audio is at /ws/audio"

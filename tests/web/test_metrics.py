@@ -11,6 +11,7 @@ from prometheus_client.parser import text_fd_to_metric_families as parse
 from service import __version__, codec
 from service.audio.encodings import ENCODINGS
 from service.calls.roster import Roster
+from service.dialects.events import Slip
 from service.ending import CLOSE_CODES, OUTCOMES, REJECTIONS
 from service.tally import Refusal, Tally, TlsFailure
 from service.web.access import Access
@@ -22,13 +23,11 @@ SERIES: dict[str, list[tuple[str, str]]] = {
     "rt_audio_frame_size_bytes_count": [("encoding", name) for name in ENCODINGS],
     "rt_audio_frames_total": [("direction", "inbound"), ("direction", "outbound")],
     "rt_audio_audio_seconds_total": [("direction", "inbound"), ("direction", "outbound")],
-    "rt_audio_sessions_total": [("outcome", name) for name in OUTCOMES],
     "rt_audio_peer_closes_total": [("code", name) for name in CLOSE_CODES],
     "rt_audio_codec_fallbacks_total": [("codec", name) for name in codec.available()],
-    "rt_audio_connections_refused_total": [("reason", name) for name in Refusal],
     "rt_audio_tls_handshake_failures_total": [("reason", name) for name in TlsFailure],
     "rt_audio_log_lines_dropped_total": [],
-    "rt_audio_sessions_started_total": [],
+    "rt_audio_sessions_started_total": [("dialect", "raw"), ("dialect", "twilio")],
     "rt_audio_frames_rejected_total": [("reason", name) for name in REJECTIONS],
     "rt_audio_frame_turnaround_seconds_count": [],
     "rt_audio_resample_seconds_count": [],
@@ -40,6 +39,13 @@ SERIES: dict[str, list[tuple[str, str]]] = {
     "rt_audio_draining": [],
 }
 
+#: Those that have a dialect too, and its values.
+BY_DIALECT = {
+    "rt_audio_sessions_total": ("outcome", OUTCOMES, ("raw", "twilio")),
+    "rt_audio_connections_refused_total": ("reason", Refusal, ("raw", "twilio", "none")),
+    "rt_audio_dialect_errors_total": ("reason", Slip, ("raw", "twilio")),
+}
+
 
 @pytest.fixture
 def roster() -> Roster:
@@ -48,7 +54,7 @@ def roster() -> Roster:
 
 @pytest.fixture
 def tally() -> Tally:
-    return Tally(codec.available(), codec.LAWS)
+    return Tally(codec.available(), codec.LAWS, ("raw", "twilio"))
 
 
 @pytest.fixture
@@ -65,6 +71,10 @@ def test_every_series_is_there_at_0_from_the_start(metrics: Metrics) -> None:
     for series, labels in SERIES.items():
         for each in [dict([label]) for label in labels] or [{}]:
             assert value(metrics, series, **each) == 0, (series, each)
+    for series, (label, names, dialects) in BY_DIALECT.items():
+        for dialect, name in product(dialects, names):
+            both = {"dialect": dialect, label: name}
+            assert value(metrics, series, **both) == 0, (series, both)
 
 
 @pytest.mark.parametrize("direction", ["encode", "decode"])
@@ -77,7 +87,7 @@ def test_every_codec_has_its_latencies(metrics: Metrics, direction: str) -> None
 async def test_what_is_counted_is_shown(metrics: Metrics, roster: Roster, tally: Tally) -> None:
     tally.frame_bytes["alaw"].add(160)
     tally.frame_bytes["ulaw"].add(160)
-    tally.sessions["stuck"] += 1
+    tally.sessions["raw", "stuck"] += 1
     tally.turnaround_seconds.add(0.02)
     tally.turnaround_seconds.add(0.03)
     tally.turnaround_seconds.add(99)
@@ -86,7 +96,7 @@ async def test_what_is_counted_is_shown(metrics: Metrics, roster: Roster, tally:
     roster.drain()
     assert value(metrics, "rt_audio_sessions_active") == 0
     assert value(metrics, "rt_audio_frames_total", direction="inbound") == 2
-    assert value(metrics, "rt_audio_sessions_total", outcome="stuck") == 1
+    assert value(metrics, "rt_audio_sessions_total", dialect="raw", outcome="stuck") == 1
     assert value(metrics, "rt_audio_draining") == 1
     turnaround = "rt_audio_frame_turnaround_seconds"
     assert value(metrics, f"{turnaround}_bucket", le="0.02") == 1
