@@ -22,7 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service import codec
 from service.bearer import ALPHABET
-from service.dialects.book import PROVIDERS
+from service.dialects.book import DIALECTS
 from service.dialects.half import Dialect
 from service.networks import Networks
 
@@ -67,7 +67,7 @@ def _handler(value: str) -> str:
 def _dialects(values: tuple[str, ...]) -> tuple[str, ...]:
     if values == ("none",):
         return ()
-    if not set(values) <= set(PROVIDERS):
+    if not set(values) <= set(DIALECTS):
         raise ValueError("not a choice of dialects")
     return values
 
@@ -197,7 +197,7 @@ class Settings(BaseSettings):
     )  # fmt: skip
     dialects: Annotated[Names, AfterValidator(_dialects)] | None = _setting(
         None, "dialects", "whose endpoints there are, like /ws/twilio; by default all, but none "
-        "with the echo", "none, or a comma-separated choice of " + ", ".join(PROVIDERS),
+        "with the echo", "none, or a comma-separated choice of " + ", ".join(DIALECTS),
     )  # fmt: skip
     console: bool = _setting(
         True, "switch", "serve the console, a page to hear and see the service, at /",
@@ -244,8 +244,8 @@ class Settings(BaseSettings):
         """The dialects of providers whose endpoints there are."""
         names = self.dialects
         if names is None:
-            names = () if self.handler == "echo" else tuple(PROVIDERS)
-        return tuple(PROVIDERS[name] for name in names)
+            names = () if self.handler == "echo" else tuple(DIALECTS)
+        return tuple(DIALECTS[name] for name in names)
 
     def url(self, port: int) -> str:
         """Return the URL of the service for a browser on this machine, with the bound port."""

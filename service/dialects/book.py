@@ -1,7 +1,8 @@
-"""THE list of the dialects that providers speak, by their names."""
+"""Every dialect in which a provider calls, by its name: the last part of its path, /ws/NAME."""
+
+from collections.abc import Mapping
 
 from service.dialects import twilio
 from service.dialects.half import Dialect
 
-_DIALECTS: tuple[Dialect, ...] = (twilio.DIALECT,)
-PROVIDERS = {dialect.name: dialect for dialect in _DIALECTS}
+DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (twilio.DIALECT,)}

@@ -22,12 +22,11 @@ from tests.peers.reach import Service
 every_link = pytest.mark.parametrize("kind", KINDS)
 
 
-async def ends_as(outcome: str, house: object) -> None:
+async def ends_as(outcome: str, house: object, dialect: str = "raw") -> None:
     """Check that the one call has ended with this outcome."""
     if isinstance(house, Service):
-        await house.metric_becomes(
-            f'rt_audio_sessions_total{{dialect="raw",outcome="{outcome}"}}', 1
-        )
+        series = f'rt_audio_sessions_total{{dialect="{dialect}",outcome="{outcome}"}}'
+        await house.metric_becomes(series, 1)
         assert await house.metric("rt_audio_sessions_active") == 0
     else:
         with trio.fail_after(5):

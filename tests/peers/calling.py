@@ -36,17 +36,20 @@ KINDS = ("memory", "asgi", "stream", "pump", "server", "tls")
 
 @asynccontextmanager
 async def calling(
-    kind: str, query: str = "", bot: Bot | None = None, **settings: Any
+    kind: str, query: str = "", bot: Bot | None = None, dialect: str = "raw", **settings: Any
 ) -> AsyncIterator[tuple[Caller, Any]]:
     """Have a call over this kind of link; its service runs until the block ends.
 
     A bot answers it, or else the echo.
     """
+    path = "/ws/audio"
+    if dialect != "raw":
+        path, settings["dialects"] = f"/ws/{dialect}", dialect
     if bot is not None:
         settings["handler"] = stand_in.put(bot)
     if kind in ("server", "tls"):
         async with serving(tls=kind == "tls", **settings) as service:
-            yield await service.call(query), service
+            yield await service.call(query, path), service
         return
     house = House(**settings)
     with trio.fail_after(100):  # only a failure reaches it
@@ -55,14 +58,14 @@ async def calling(
                 nursery.start_soon(house.handling.clock.run)
             if kind == "asgi":
                 caller = AsgiCaller()
-                nursery.start_soon(run_asgi, house, caller, query)
+                nursery.start_soon(run_asgi, house, caller, query, path)
                 accepted = await caller.connect()
                 assert accepted["type"] == "websocket.accept", accepted
                 yield caller, house
                 await caller.vanish()
             else:
                 link, other_end = await _link(kind, nursery)
-                nursery.start_soon(run_call, house, link, query)
+                nursery.start_soon(run_call, house, link, query, dialect)
                 yield other_end, house
                 await other_end.vanish()
             # Whoever is still on the line has just been left, and need not be told.

@@ -16,6 +16,7 @@ from service.calls.handled import HandledCall, Handling
 from service.calls.roster import Place, Roster
 from service.config import Settings
 from service.conversation import Link
+from service.dialects.book import DIALECTS
 from service.handlers.load import load
 from service.tally import Tally
 from service.web.access import Access, read_tokens
@@ -39,7 +40,8 @@ class House:
         self.settings = Settings(host="127.0.0.1", port=0, **settings)
         limits = self.settings.max_sessions_per_token, self.settings.max_sessions_per_address
         self.roster = Roster(self.settings.max_sessions, *limits)
-        self.tally = Tally(codec.available(), codec.LAWS)
+        dialects = ("raw", *(dialect.name for dialect in self.settings.providers))
+        self.tally = Tally(codec.available(), codec.LAWS, dialects)
         file = self.settings.tokens_file
         access = Access(self.settings.allowed_origins, None if file is None else read_tokens(file))
         codecs = dict.fromkeys(codec.ORDER, True)
@@ -75,10 +77,14 @@ class House:
         return series_of(await response.get_data(as_text=True))[series]
 
 
-async def run_call(house: House, link: Link, query: str = "") -> None:
+async def run_call(house: House, link: Link, query: str = "", dialect: str = "raw") -> None:
     """Hold a call as the app's handler does."""
     settings = house.settings
-    asked = Asked.raw(dict(parse_qsl(query)), settings.codec_order)
+    parameters, codecs = dict(parse_qsl(query)), settings.codec_order
+    if dialect == "raw":
+        asked = Asked.raw(parameters, codecs)
+    else:
+        asked = Asked(DIALECTS[dialect], parameters, codecs)
     parts = asked, Caller("test"), house.tally, limits_of(settings)
     with house.place() as place:
         if house.handling is None:
