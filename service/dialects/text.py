@@ -1,5 +1,6 @@
 """JSON text messages whose kinds are told apart by one member, and base64 inside."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -46,3 +47,18 @@ def converted(value: object, kind: type[Kind]) -> Kind:
 def encoded(value: Any) -> str:
     """Return a value as JSON text."""
     return msgspec.json.encode(value).decode()
+
+
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
+
+
+def told(message: str) -> dict[str, Any]:
+    """Return what a text message says that must be a JSON object; raise BadMessage."""
+    return decoded(message, _OBJECT, "")
+
+
+def strings(members: Mapping[str, Any]) -> dict[str, str]:
+    """Return members as parameters: a string as it is, any other value as JSON."""
+    return {
+        name: value if isinstance(value, str) else encoded(value) for name, value in members.items()
+    }
