@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
-from service.dialects import twilio
+from service.dialects import jambonz, twilio, vonage
 from service.dialects.half import Dialect
 
-DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (twilio.DIALECT,)}
+_ALL = (twilio.DIALECT, vonage.DIALECT, jambonz.DIALECT)
+
+DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in _ALL}
