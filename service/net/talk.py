@@ -41,7 +41,7 @@ class Talk:
 
     def __init__(self, conversation: Conversation, limits: Limits, now: float) -> None:
         self.conversation = conversation
-        self.wire = Wire(limits.message_bytes)
+        self.wire = Wire(limits.message_bytes, hangup_causes=limits.hangup_causes)
         self.ending: Ending | None = None
         self.read_at = 0.0
         self.heard = self.other_reads = 0  # messages, and calls of `take`, since the last `due`

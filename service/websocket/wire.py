@@ -1,14 +1,14 @@
 """RFC 6455 without I/O: the server's side of one connection, bytes in, messages and bytes out.
 
 The protocol is websockets' `ServerProtocol`. This file only cuts the bytes into whole frames. A
-healthy caller sends whole binary frames: such a frame costs one call of the C mask, and no
-protocol object. Every other frame goes to the protocol.
+healthy caller sends whole messages: such a frame costs one call of the C mask, and no protocol
+object. Every other frame goes to the protocol.
 """
 
 from functools import lru_cache
 
 from websockets.exceptions import PayloadTooBig
-from websockets.frames import Frame, Opcode
+from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.speedups import apply_mask
@@ -16,6 +16,7 @@ from websockets.speedups import apply_mask
 from service.ending import (
     INVALID_PAYLOAD,
     NO_STATUS_RECEIVED,
+    NORMAL_CLOSURE,
     Ending,
     Rejection,
     completed,
@@ -28,6 +29,10 @@ _CLOSE = 0x80 | Opcode.CLOSE
 _MASKED = 0x80
 _RESERVED_BITS = 0x70
 _CONTROL = 0x08
+#: The causes of a hang-up (ITU-T Q.850), which Asterisk closes with.
+HANGUP_CAUSES = range(1, 128)
+#: What the protocol is told instead: it knows only the codes of RFC 6455.
+_CLOSED_NORMALLY = Frame(Opcode.CLOSE, Close(NORMAL_CLOSURE, "").serialize()).serialize(mask=True)
 #: An empty ping (RFC 6455, 5.5.2).
 PING = Frame(Opcode.PING, b"").serialize(mask=False)
 
@@ -37,12 +42,17 @@ def frame(message: bytes | str) -> bytes:
     if isinstance(message, bytes):
         return _binary_header(len(message)) + message
     payload = message.encode()
-    return _header(_TEXT, len(payload)) + payload
+    return _text_header(len(payload)) + payload
 
 
 @lru_cache(maxsize=1024)
 def _binary_header(size: int) -> bytes:
     return _header(_BINARY, size)
+
+
+@lru_cache(maxsize=1024)
+def _text_header(size: int) -> bytes:
+    return _header(_TEXT, size)
 
 
 def _header(first: int, size: int) -> bytes:
@@ -58,17 +68,17 @@ class Wire:
 
     `feed` it each read, take the messages with `messages`, and send the bytes of `take_replies`.
     `more` says that bytes wait for another `messages`. `ending` is set once the peer has closed or
-    has broken the protocol.
+    has broken the protocol. With `hangup_causes` the peer's close code may be one of ITU-T Q.850.
     """
 
     __slots__ = (
-        "_between_messages", "_broken", "_data", "_last_end", "_last_payload", "_last_start",
-        "_message", "_needed", "_protocol", "_replies", "_start", "_text", "ending", "max_bytes",
-        "more",
+        "_between_messages", "_broken", "_data", "_hangup_causes", "_last_end", "_last_payload",
+        "_last_start", "_last_text", "_message", "_needed", "_protocol", "_replies", "_start",
+        "_text", "ending", "max_bytes", "more",
     )  # fmt: skip
 
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
+    def __init__(self, max_bytes: int, *, hangup_causes: bool = False) -> None:
+        self.max_bytes, self._hangup_causes = max_bytes, hangup_causes
         self.ending: Ending | None = None
         self.more = False
         self._protocol: ServerProtocol | None = None
@@ -81,9 +91,10 @@ class Wire:
         self._text = False
         self._replies = b""
         self._last_end, self._last_payload, self._last_start = -1, 0, b""
+        self._last_text = False
 
-    def sole_message(self, buffer: bytearray, end: int) -> bytes | None:
-        """Return the message if a read, the buffer up to `end`, is one whole binary message.
+    def sole_message(self, buffer: bytearray, end: int) -> bytes | str | None:
+        """Return the message if a read, the buffer up to `end`, is one whole message.
 
         This is the fast path. None means that nothing was consumed: `feed` the same bytes.
         """
@@ -91,7 +102,7 @@ class Wire:
             return None
         # Frame sizes rarely change within a call, and so rarely do the first bytes of a frame.
         if end != self._last_end or not buffer.startswith(self._last_start):
-            if end < 6 or buffer[0] != _BINARY:
+            if end < 6 or buffer[0] not in (_BINARY, _TEXT):
                 return None
             size, payload = buffer[1] - _MASKED, 6
             if size == 126:
@@ -101,8 +112,10 @@ class Wire:
                 return None
             self._last_end, self._last_payload = end, payload
             self._last_start = bytes(buffer[: payload - 4])
+            self._last_text = buffer[0] == _TEXT
         payload = self._last_payload
-        return apply_mask(buffer[payload:end], buffer[payload - 4 : payload])
+        message = apply_mask(buffer[payload:end], buffer[payload - 4 : payload])
+        return _text(message) if self._last_text else message
 
     def feed(self, data: bytes) -> None:
         """Take the bytes of one read; `messages` gives what they complete."""
@@ -125,8 +138,13 @@ class Wire:
             if end > available:
                 self._needed = end - start
                 break
-            if data[start] == _BINARY and self._message is None and payload:
-                messages.append(apply_mask(data[payload:end], data[payload - 4 : payload]))
+            message: bytes | str | None = None
+            if data[start] in (_BINARY, _TEXT) and self._message is None and payload:
+                message = apply_mask(data[payload:end], data[payload - 4 : payload])
+                if data[start] == _TEXT:
+                    message = _text(message)
+            if message is not None:
+                messages.append(message)
             else:
                 # A frame against the rules has no reliable length. The protocol gets the rest
                 # of the bytes, and finds the fault.
@@ -176,6 +194,9 @@ class Wire:
             # A close may stand between the fragments of a message (RFC 6455, 5.4). The protocol
             # would call that an error.
             self._message = protocol.current_size = None
+        cause = self._hangup_cause(data)
+        if cause is not None:
+            data = _CLOSED_NORMALLY
         protocol.receive_data(data)
         for event in protocol.events_received():
             assert isinstance(event, Frame)
@@ -189,7 +210,14 @@ class Wire:
                 self._complete(messages, protocol)
         self._replies += b"".join(protocol.data_to_send())
         if self.ending is None and protocol.state is not OPEN:
-            self.ending = _ending(protocol)
+            self.ending = _ending(protocol) if cause is None else completed(cause)
+
+    def _hangup_cause(self, data: bytes) -> int | None:
+        """Return the cause of a hang-up if a frame closes with one: no code of RFC 6455."""
+        if not self._hangup_causes or data[0] != _CLOSE or len(data) < 8:
+            return None
+        cause = int.from_bytes(apply_mask(data[6:8], data[2:6]))
+        return cause if cause in HANGUP_CAUSES else None
 
     def _complete(self, messages: list[bytes | str], protocol: ServerProtocol) -> None:
         assert self._message is not None
@@ -236,6 +264,14 @@ class Wire:
         if self._protocol is None:
             self._protocol = ServerProtocol(state=OPEN, max_size=self.max_bytes)
         return self._protocol
+
+
+def _text(payload: bytes) -> str | None:
+    """Return a text message's content; None if it is not UTF-8, for the protocol to say so."""
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _ending(protocol: ServerProtocol) -> Ending:

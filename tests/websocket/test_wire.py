@@ -210,12 +210,18 @@ def test_a_message_in_many_fragments_costs_only_its_bytes() -> None:
 lengths = st.sampled_from([0, 1, 119, 125, 126, 127, 300, 65535, 65536])
 
 
-@given(lengths.map(os.urandom), st.integers(0, 300), st.data())
+texts = lengths.map(lambda length: "é" * (length // 2) + "e" * (length % 2))
+
+
+@given(lengths.map(os.urandom) | texts, st.integers(0, 300), st.data())
 def test_the_fast_path_takes_whole_frames_only(
-    payload: bytes, first: int, data: st.DataObject
+    payload: bytes | str, first: int, data: st.DataObject
 ) -> None:
     """A frame of each length form, in two reads, read as the pump does."""
-    sent = masked(Opcode.BINARY, payload)
+    if isinstance(payload, str):
+        sent = masked(Opcode.TEXT, payload.encode())
+    else:
+        sent = masked(Opcode.BINARY, payload)
     cut = data.draw(st.integers(0, min(first, len(sent))) | st.just(len(sent)))
     wire, messages = Wire(LIMIT), list[bytes | str]()
     for chunk in filter(None, (sent[:cut], sent[cut:])):
@@ -232,6 +238,45 @@ def test_the_length_127_announces_a_longer_form_and_is_no_size() -> None:
     assert wire.sole_message(bytearray(sent[:133]), 133) is None
     assert taken(wire, sent[:133]) == []
     assert taken(wire, sent[133:]) == [bytes(range(256)) * 256]
+
+
+def test_text_and_binary_messages_of_one_size_are_told_apart() -> None:
+    wire, messages = Wire(LIMIT), []
+    for opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.BINARY, Opcode.TEXT, Opcode.TEXT):
+        sent = bytearray(masked(opcode, b"same"))
+        messages.append(wire.sole_message(sent, len(sent)))
+    assert messages == ["same", b"same", b"same", "same", "same"]
+
+
+def test_the_fast_path_leaves_text_that_is_not_utf_8_to_the_protocol() -> None:
+    wire, sent = Wire(LIMIT), masked(Opcode.TEXT, b"\xff")
+    assert wire.sole_message(bytearray(sent), len(sent)) is None
+    assert taken(wire, sent) == []
+    assert wire.ending is not None
+    assert (wire.ending.code, wire.ending.rejection) == (1007, "invalid_text")
+
+
+def cause(number: int) -> bytes:
+    """Return the close frame of a peer that closes with the cause of its hang-up."""
+    return masked(Opcode.CLOSE, number.to_bytes(2))
+
+
+@pytest.mark.parametrize("number", [1, 16, 127, 1000, 1001])
+def test_a_peer_may_close_with_the_cause_of_its_hang_up(number: int) -> None:
+    wire = Wire(LIMIT, hangup_causes=True)
+    assert taken(wire, masked(Opcode.BINARY, b"last") + cause(number)) == [b"last"]
+    assert wire.ending is not None
+    assert (wire.ending.outcome, wire.ending.peer_code) == ("completed", number)
+    answer = max(number, 1000).to_bytes(2)
+    assert wire.take_replies() == Frame(Opcode.CLOSE, answer).serialize(mask=False)
+
+
+@pytest.mark.parametrize(("number", "causes"), [(16, False), (0, True), (128, True), (999, True)])
+def test_another_code_is_against_the_protocol(number: int, causes: bool) -> None:
+    wire = Wire(LIMIT, hangup_causes=causes)
+    taken(wire, cause(number))
+    assert wire.ending is not None
+    assert wire.ending.code == 1002
 
 
 @pytest.mark.parametrize("opcode", [Opcode.CONT, Opcode.BINARY])
