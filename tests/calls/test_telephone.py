@@ -1,16 +1,21 @@
 """A telephone provider's call, in each dialect: the same handler answers it, or the echo."""
 
+from collections.abc import Callable
+
 import pytest
 import trio
 from trio.testing import MockClock
 
 from service.calls.dialogue import START_SECONDS
 from service.dialects.book import DIALECTS
-from service.dialects.events import Digits, Format, Mark, Stop
+from service.dialects.events import Digits, Format, Mark, Slip, Stop
 from service.handlers import Call
 from tests.calls.test_calls import ends_as, every_link
-from tests.peers import callers
+from tests.peers import callers, stand_in
 from tests.peers.calling import calling
+from tests.peers.logged import entries
+from tests.peers.reach import read_head, upgrade_request
+from tests.peers.serving import serving
 from tests.peers.telephones import FORMATS, PARAMETERS, Telephone
 
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
@@ -198,3 +203,102 @@ async def test_a_stream_that_does_not_begin_is_ended(
         await ends_as("rejected", house, dialect)
         errors = f'rt_audio_dialect_errors_total{{dialect="{dialect}",reason="no_start"}}'
         assert await house.metric(errors) == 1
+
+
+@every_link
+@pytest.mark.parametrize(("message", "slip", "code", "outcome"), [
+    ("hello", "not_json", 1007, "rejected"),
+    ("[" * 60_000, "not_json", 1007, "rejected"),
+    ("[" * (1 << 20), None, 1009, "rejected"),
+    ('{"event":"media","streamSid":"stream-1","media":{"payload":"!!!!"}}', "bad_base64", 1007,
+     "rejected"),
+    (bytes(160), "kind", 1003, "rejected"),
+    ('{"event":"dance"}', "unknown_event", None, "completed"),
+    ('{"event":"media","streamSid":"another","media":{"payload":"AAAA"}}', "wrong_stream", None,
+     "completed"),
+    ('{"event":"mark","streamSid":"stream-1"}', "bad_event", None, "completed"),
+])  # fmt: skip
+async def test_a_bad_message_is_counted_and_skipped_or_ends_its_own_call(
+    kind: str, message: bytes | str, slip: str | None, code: int | None, outcome: str
+) -> None:
+    async with calling(kind, "", None, "twilio") as (caller, house):
+        phone = Telephone(caller, "twilio")
+        await phone.begin()
+        await phone.speak(phone.silence)
+        assert await phone.hear() == phone.silence
+        await caller.send(message)
+        if code is not None:
+            assert (await caller.hung_up())[0] == code
+        else:
+            await phone.speak(phone.silence)
+            assert await phone.hear() == phone.silence
+            await phone.say(Stop())
+            assert await caller.hung_up() == (1000, "")
+        await ends_as(outcome, house, "twilio")
+        errors = [
+            await house.metric(f'rt_audio_dialect_errors_total{{dialect="twilio",reason="{each}"}}')
+            for each in Slip
+        ]
+        assert errors == [each == slip for each in Slip]
+
+
+@every_dialect
+async def test_audio_before_the_start_costs_nothing_else(dialect: str) -> None:
+    async with calling("memory", "", None, dialect) as (caller, house):
+        phone = Telephone(caller, dialect)
+        await phone.speak(phone.silence)
+        await phone.begin()
+        await phone.speak(phone.silence)
+        assert await phone.hear() == phone.silence
+        await caller.leave()
+        await ends_as("completed", house, dialect)
+
+
+@every_dialect
+async def test_who_calls_in_which_dialect_is_in_the_log(
+    dialect: str, capfd: pytest.CaptureFixture[str], set_up_logs: Callable[[str, str], None]
+) -> None:
+    set_up_logs("info", "json")
+    async with calling("server", "", None, dialect) as (caller, house):
+        phone = Telephone(caller, dialect)
+        await phone.begin()
+        await phone.speak(phone.silence)
+        assert await phone.hear() == phone.silence
+        await caller.leave()
+        await ends_as("completed", house, dialect)
+    lines = [line for line in entries(capfd) if "dialect" in line]
+    assert [line["event"] for line in lines] == [
+        "session_started", "stream_started", "session_ended",
+    ]  # fmt: skip
+    assert {line["dialect"] for line in lines} == {dialect}
+    assert lines[1]["sample_rate"] == lines[1]["reply_rate"] == phone.start.heard.rate
+    assert lines[2]["call_id"] == lines[1]["call_id"]
+    assert lines[2]["frames"] == 1
+
+
+async def test_the_echo_has_no_endpoint_that_nobody_asked_for() -> None:
+    async with serving() as service:
+        assert (await service.get("/ws/twilio"))[0] == 404
+    async with serving(dialects="twilio") as service:
+        assert (await service.get("/ws/twilio"))[0] == 426
+        assert (await service.get("/ws/vonage"))[0] == 404
+    async with serving(handler=stand_in.put(parrot)) as service:
+        assert [(await service.get(f"/ws/{name}"))[0] for name in DIALECTS] == [426] * len(DIALECTS)
+
+
+@pytest.mark.parametrize(("dialect", "offered", "agreed"), [
+    ("jambonz", "audio.jambonz.org", "audio.jambonz.org"),
+    ("jambonz", "chat, audio.drachtio.org", "audio.drachtio.org"),
+    ("twilio", "audio.jambonz.org", None),
+])  # fmt: skip
+async def test_the_subprotocol_of_a_dialect_is_agreed_on(
+    dialect: str, offered: str, agreed: str | None
+) -> None:
+    async with serving(dialects=dialect) as service:
+        stream = await service.connect()
+        extra = f"Sec-WebSocket-Protocol: {offered}\r\n"
+        await stream.send_all(upgrade_request(f"/ws/{dialect}", extra))
+        head = (await read_head(stream)).decode().lower()
+        assert head.startswith("http/1.1 101 ")
+        [*said] = [line for line in head.split("\r\n") if "sec-websocket-protocol" in line]
+        assert said == ([f"sec-websocket-protocol: {agreed}"] if agreed else [])
