@@ -49,7 +49,16 @@ def encoded(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
+_ANYTHING = msgspec.json.Decoder()
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
+
+
+def anything(message: str) -> Any:
+    """Return what a text message says in JSON, or the text itself where it is no JSON."""
+    try:
+        return decoded(message, _ANYTHING, "")
+    except BadMessage:
+        return message
 
 
 def told(message: str) -> dict[str, Any]:
