@@ -67,6 +67,6 @@ class Asked:
         return replace(
             limits,
             message_bytes=min(limits.message_bytes, _MESSAGE_BYTES),
-            ping_seconds=limits.ping_seconds if self.dialect.keep_alive is None else 0.0,
+            ping_seconds=limits.ping_seconds if self.dialect.pings else 0.0,
             hangup_causes=self.dialect.hangup_causes,
         )

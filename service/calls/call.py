@@ -128,7 +128,8 @@ class Call:
         """Have the peer begin in time, and keep it alive."""
         await dialogue.begun()
         self._trace_frames()
-        await dialogue.keep_alive(self.asked.dialect.keep_alive, self._keep_alive_seconds)
+        if not self.asked.dialect.pings:
+            await dialogue.keep_alive(self._keep_alive_seconds)
 
     def _agree(self, start: Start) -> Terms:
         """Return the terms for a peer's start."""

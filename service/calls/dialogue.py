@@ -12,7 +12,7 @@ from service import logs
 from service.calls.session import Session
 from service.calls.terms import Terms
 from service.conversation import Message, Mouth, Work
-from service.dialects.events import BadMessage, Event, Fault, Slip, Start, Stop
+from service.dialects.events import Alive, BadMessage, Event, Fault, Slip, Start, Stop
 from service.dialects.half import Half
 from service.ending import FINISHED, POLICY_VIOLATION, Ending, rejected
 from service.plain import plain
@@ -119,11 +119,12 @@ class Dialogue(ABC):
             self.mouth.end(rejected("text", POLICY_VIOLATION, reason))
         await trio.sleep_forever()
 
-    async def keep_alive(self, message: Message | None, seconds: float) -> None:
-        """Say a message again and again, if there is one."""
-        while message is not None and seconds and self.mouth is not None:
+    async def keep_alive(self, seconds: float) -> None:
+        """Tell the peer again and again, after so many seconds, to show that it is there."""
+        while seconds and self.mouth is not None:
             await trio.sleep(seconds)
-            self.mouth.say(message)
+            for message in self.half.say(Alive()):
+                self.mouth.say(message)
 
 
 def _nothing_more(start: Start) -> Terms:

@@ -90,11 +90,16 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """To the peer: show that you are there. Whatever it sends then shows it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The stream is over. To the peer: hang up."""
 
 
-Event = Start | Mark | Clear | Cleared | Digits | Message | Flow | Fault | Stop
+Event = Start | Mark | Clear | Cleared | Digits | Message | Flow | Fault | Alive | Stop
 
 
 class Slip(StrEnum):

@@ -42,8 +42,8 @@ class Dialect:
 
     The peer offers one of `subprotocols`, if it wants one agreed on. Audio is sent to it
     `lead_seconds` ahead of the clock; with `whole_frames` in frames of exactly 20 ms. A peer that
-    cannot stand WebSocket pings is asked `keep_alive` instead. `hangup_causes` says that it closes
-    with the cause of the hang-up (ITU-T Q.850) for a code.
+    cannot stand WebSocket `pings` is told `Alive` instead. `hangup_causes` says that it closes with
+    the cause of the hang-up (ITU-T Q.850) for a code.
     """
 
     name: str
@@ -52,5 +52,5 @@ class Dialect:
     subprotocols: tuple[str, ...] = ()
     whole_frames: bool = False
     lead_seconds: float = 0.2
-    keep_alive: Message | None = None
+    pings: bool = True
     hangup_causes: bool = False
