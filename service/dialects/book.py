@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from service.dialects import jambonz, twilio, vonage
+from service.dialects import asterisk, freeswitch, jambonz, twilio, vonage
 from service.dialects.half import Dialect
 
-_ALL = (twilio.DIALECT, vonage.DIALECT, jambonz.DIALECT)
+_ALL = (twilio.DIALECT, vonage.DIALECT, jambonz.DIALECT, freeswitch.DIALECT, asterisk.DIALECT)
 
 DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in _ALL}

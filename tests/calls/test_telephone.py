@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from service.calls.dialogue import START_SECONDS
 from service.dialects.book import DIALECTS
-from service.dialects.events import Digits, Format, Mark, Slip, Stop
+from service.dialects.events import Alive, Digits, Format, Mark, Slip, Stop
 from service.handlers import Call
 from tests.calls.test_calls import ends_as, every_link
 from tests.peers import callers, stand_in
@@ -302,3 +302,19 @@ async def test_the_subprotocol_of_a_dialect_is_agreed_on(
         assert head.startswith("http/1.1 101 ")
         [*said] = [line for line in head.split("\r\n") if "sec-websocket-protocol" in line]
         assert said == ([f"sec-websocket-protocol: {agreed}"] if agreed else [])
+@every_dialect
+async def test_a_peer_that_cannot_stand_pings_is_asked_whether_it_is_there(
+    dialect: str, autojump_clock: MockClock
+) -> None:
+    async with calling("memory", "", parrot, dialect, ping_seconds=7) as (caller, house):
+        if DIALECTS[dialect].pings:
+            pytest.skip(f"{dialect} is pinged")
+        phone = Telephone(caller, dialect)
+        await phone.begin()
+        began = trio.current_time()
+        for _ in range(3):
+            assert await phone.hear() == Alive()
+            await phone.say(Alive())
+        assert trio.current_time() - began == pytest.approx(21, abs=0.1)
+        await caller.leave()
+        await ends_as("completed", house, dialect)
