@@ -50,9 +50,12 @@ _OTHER = msgspec.json.Decoder(dict[str, Any])
 class Hearing:
     """What both halves do with what they hear."""
 
-    #: Reads a media message, and what the stream's id is called in the others.
+    #: Reads a media message.
     _media: ClassVar[msgspec.json.Decoder[Any]]
+    #: What the other messages call the stream's id.
     _id: ClassVar[str]
+    #: The other events that say something.
+    _events: ClassVar[tuple[str, ...]]
     #: The track that is not heard.
     _passed_over = "outbound"
     #: None until the stream has started.
@@ -68,7 +71,7 @@ class Hearing:
             # Nearly every message is media, so that only the others are read twice.
             if bad.slip is not Slip.UNKNOWN_EVENT:
                 raise
-            return self._event(decoded(message, _OTHER, "event"), bad)
+            return self._other(decoded(message, _OTHER, "event"), bad)
         if told.stream_id != self._stream_id:
             self._own(told.stream_id)
         audio = told.media
@@ -79,15 +82,6 @@ class Hearing:
             raise BadMessage(Slip.HALF_SAMPLE, reason, INVALID_PAYLOAD)
         return self._heard(audio)
 
-    def _event(self, told: dict[str, Any], unknown: BadMessage) -> Heard:
-        """Return what a message says that is not media; raise `unknown` if nobody knows it."""
-        raise NotImplementedError
-
-    def _heard(self, audio: Any) -> Heard:
-        """Return what audio says that is whole, and of this stream."""
-        payload: bytes = audio.payload
-        return payload
-
     def _own(self, stream_id: object) -> None:
         """Raise BadMessage unless a message is of this stream, which has started."""
         if self._stream_id is None:
@@ -95,38 +89,46 @@ class Hearing:
         if stream_id != self._stream_id:
             raise BadMessage(Slip.WRONG_STREAM, "the message is of another stream")
 
+    def _heard(self, audio: Any) -> Heard:
+        """Return what is heard as audio has come: whole samples, of this stream."""
+        payload: bytes = audio.payload
+        return payload
+
+    def _other(self, told: dict[str, Any], unknown: BadMessage) -> Heard:
+        """Return what a message says that is not media; raise BadMessage."""
+        event = self._understood(told)
+        if event is None and told["event"] in self._events:
+            raise BadMessage(Slip.BAD_EVENT, f"a {told['event']} message must say what it is about")
+        if event is None:
+            raise unknown
+        self._own(told.get(self._id))
+        return (event,)
+
+    def _understood(self, told: dict[str, Any]) -> Event | None:
+        raise NotImplementedError
+
 
 class Service(Hearing):
     """The service's half, in Twilio's words."""
 
     marks = clears = True
+    _events = ("mark", "dtmf", "stop")
 
     def __init__(self, query: Mapping[str, str]) -> None:
         self._query = query
         self._stream_id = None
         self._sample_bytes = 1
+        #: What each message says to find its stream.
         self._address: dict[str, str] = {}
         self._before_audio = ""
 
-    def _event(self, told: dict[str, Any], unknown: BadMessage) -> Heard:
-        event: Event
-        match told:
-            case {"event": "connected"}:
-                return ()
-            case {"event": "start"}:
-                return (self._begin(told),)
-            case {"event": "mark", "mark": {"name": str(name)}}:
-                event = Mark(name)
-            case {"event": "dtmf", "dtmf": {"digit": str(digit)}} if digit in DIGITS:
-                event = Digits(digit)
-            case {"event": "stop"}:
-                event = Stop()
-            case {"event": "mark" | "dtmf" as name}:
-                raise BadMessage(Slip.BAD_EVENT, f"a {name} message must say which")
-            case _:
-                raise unknown
-        self._own(told.get(self._id, self._stream_id))
-        return (event,)
+    def _other(self, told: dict[str, Any], unknown: BadMessage) -> Heard:
+        if told["event"] == "connected":
+            return ()
+        if told["event"] == "start":
+            return (self._begin(told),)
+        # A message without its stream's id can only be of this stream.
+        return super()._other({self._id: self._stream_id, **told}, unknown)
 
     def _begin(self, told: dict[str, Any]) -> Start:
         if self._stream_id is not None:
@@ -134,19 +136,33 @@ class Service(Hearing):
         start = self._start(told)
         self._stream_id = start.stream_id
         self._sample_bytes = sample_bytes(start.heard)
-        self._address = {self._id: start.stream_id}
-        self._before_audio = self._media_before_audio(start)
+        self._address = self._to(start)
+        self._before_audio = encoded(self._silent(start)).removesuffix(_AFTER_AUDIO)
         return start
 
     def _start(self, told: dict[str, Any]) -> Start:
         """Return what the dialect's start message says; raise BadMessage."""
         raise NotImplementedError
 
-    def _media_before_audio(self, start: Start) -> str:
-        return f'{{"event":"media",{encoded(self._address)[1:-1]},"media":{{"payload":"'
+    def _to(self, start: Start) -> dict[str, str]:
+        return {self._id: start.stream_id}
+
+    def _silent(self, start: Start) -> dict[str, Any]:
+        """Return a media message without audio; its payload comes last."""
+        return {"event": "media", **self._address, "media": {"payload": ""}}
+
+    def _understood(self, told: dict[str, Any]) -> Event | None:
+        match told:
+            case {"event": "mark", "mark": {"name": str(name)}}:
+                return Mark(name)
+            case {"event": "dtmf", "dtmf": {"digit": str(digit)}} if digit in DIGITS:
+                return Digits(digit)
+            case {"event": "stop"}:
+                return Stop()
+        return None
 
     def audio(self, audio: bytes) -> str:
-        return f'{self._before_audio}{b2a_base64(audio, newline=False).decode()}"}}}}'
+        return f"{self._before_audio}{b2a_base64(audio, newline=False).decode()}{_AFTER_AUDIO}"
 
     def say(self, event: Event) -> Sequence[str]:
         match event:
@@ -157,16 +173,19 @@ class Service(Hearing):
         return ()
 
 
+_AFTER_AUDIO = '"}}'
+
+
 class Provider(Hearing):
     """The provider's half, in Twilio's words. It numbers its messages, and its audio."""
 
     # A service says nothing of marks, and does not drop what it has heard.
     marks = clears = False
+    _events = ("mark", "clear")
     _passed_over = ""
-    #: What the number of a message is called.
+    #: What the number of a message is called, and what numbers are written as.
     _number: ClassVar[str]
-    #: What a dtmf message says beside its key.
-    _beside_key: ClassVar[Mapping[str, str]] = {}
+    _written: ClassVar[type[str] | type[int]] = str
 
     def __init__(self, start: Start) -> None:
         self._stream_id = start.stream_id
@@ -176,60 +195,54 @@ class Provider(Hearing):
         #: What a stop message says.
         self._call: dict[str, str] = {}
 
-    def _event(self, told: dict[str, Any], unknown: BadMessage) -> Heard:
-        event: Event
+    def _understood(self, told: dict[str, Any]) -> Event | None:
         match told:
             case {"event": "mark", "mark": {"name": str(name)}}:
-                event = Mark(name)
+                return Mark(name)
             case {"event": "clear"}:
-                event = Clear()
-            case {"event": "mark"}:
-                raise BadMessage(Slip.BAD_EVENT, "a mark message must say which")
-            case _:
-                raise unknown
-        self._own(told.get(self._id))
-        return (event,)
+                return Clear()
+        return None
 
     def audio(self, audio: bytes) -> str:
         self._chunks += 1
-        milliseconds = round(self._bytes / self._bytes_a_millisecond)
+        chunk, timestamp = self._written(self._chunks), self._timestamp()
         self._bytes += len(audio)
-        media = {
-            "track": "inbound",
-            "chunk": str(self._chunks),
-            "timestamp": str(milliseconds),
-            "payload": audio,
-        }
-        return self._message("media", media=media)
+        inside = {"chunk": chunk, "timestamp": timestamp, "payload": audio}
+        return self._message("media", media={**self._track(), **inside})
 
     def say(self, event: Event) -> Sequence[str]:
         match event:
             case Start():
-                return (
-                    encoded(self._connected()),
-                    self._message("start", start=self._start(event)),
-                )
+                return (*self._connected(), self._message("start", start=self._start(event)))
             case Digits(digits):
-                return [
-                    self._message("dtmf", dtmf={**self._beside_key, "digit": digit})
-                    for digit in digits
-                ]
+                return [self._message("dtmf", dtmf=self._key(digit)) for digit in digits]
             case Mark(name):
                 return (self._message("mark", mark={"name": name}),)
             case Stop():
                 return (self._message("stop", stop=self._call),)
         return ()
 
-    def _connected(self) -> dict[str, str]:
-        return {"event": "connected"}
+    def _connected(self) -> Sequence[str]:
+        """Return what comes before the start."""
+        return (encoded({"event": "connected", "version": "1.0.0"}),)
 
     def _start(self, start: Start) -> dict[str, Any]:
         """Return the inside of the dialect's start message."""
         raise NotImplementedError
 
+    def _track(self) -> dict[str, str]:
+        return {"track": "inbound"}
+
+    def _key(self, digit: str) -> dict[str, str]:
+        return {"digit": digit}
+
+    def _timestamp(self) -> str:
+        """Return the milliseconds since the start, by the audio that was said."""
+        return str(round(self._bytes / self._bytes_a_millisecond))
+
     def _message(self, event: str, **inside: object) -> str:
         self._messages += 1
-        number = {self._number: str(self._messages)}
+        number = {self._number: self._written(self._messages)}
         return encoded({"event": event, **number, **inside, self._id: self._stream_id})
 
 

@@ -5,8 +5,8 @@ audio is always mu-law at 8000 Hz. Twilio drops a binary message and one without
 Closing the WebSocket hangs up, or goes on to the next verb.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -14,7 +14,7 @@ from service.dialects import media
 from service.dialects.events import Start
 from service.dialects.half import Dialect
 from service.dialects.media import carried, named, strings
-from service.dialects.text import converted
+from service.dialects.text import converted, encoded
 
 _ENCODINGS = {"audio/x-mulaw": "ulaw"}
 
@@ -68,9 +68,6 @@ class Provider(media.Provider):
     _media = msgspec.json.Decoder(_Media)
     _id = "streamSid"
     _number = "sequenceNumber"
-    _beside_key: ClassVar[Mapping[str, str]] = {
-        "track": "inbound_track"
-    }  # so it is, and `inbound` with audio
 
     def __init__(self, start: Start) -> None:
         super().__init__(start)
@@ -78,8 +75,11 @@ class Provider(media.Provider):
         self._encoding = named(start.heard, _ENCODINGS)
         self._call = {"accountSid": f"AC{'0' * 32}", "callSid": start.call_id}
 
-    def _connected(self) -> dict[str, str]:
-        return {"event": "connected", "protocol": "Call", "version": "1.0.0"}
+    def _connected(self) -> Sequence[str]:
+        return (encoded({"event": "connected", "protocol": "Call", "version": "1.0.0"}),)
+
+    def _key(self, digit: str) -> dict[str, str]:
+        return {"track": "inbound_track", "digit": digit}  # where audio says `inbound`
 
     def _start(self, start: Start) -> dict[str, Any]:
         numbers = {"From": start.from_, "To": start.to}

@@ -146,6 +146,7 @@ def _with(pattern: str, other: str) -> Any:
     (lambda message: "{}", "bad_event", None),
     (lambda message: '{"event":null}', "bad_event", None),
     (_with('"event":"[a-zA-Z]+"', '"event":"whisper"'), "unknown_event", None),
+    (lambda message: '{"event":"whisper","event":["mark"]}', "unknown_event", None),
     (_with("S1", "S2"), "wrong_stream", None),
 ])  # fmt: skip
 def test_a_bad_message_is_skipped_or_ends_the_call(
