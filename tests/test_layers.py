@@ -83,7 +83,12 @@ HOMES = {
     },
     "rich": {"cli.stream"},
     "structlog": {"logs", "calls.call"},
-    "msgspec": {"dialects.media", "dialects.text", "dialects.twilio"},
+    "msgspec": {
+        "dialects.exotel",
+        "dialects.media",
+        "dialects.text",
+        "dialects.twilio",
+    },
     "opentelemetry": {"tracing"},
     "watchfiles": {"cli.reload"},
     "pydantic": {"config"},
