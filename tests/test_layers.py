@@ -86,6 +86,7 @@ HOMES = {
     "msgspec": {
         "dialects.exotel",
         "dialects.media",
+        "dialects.plivo",
         "dialects.text",
         "dialects.twilio",
     },

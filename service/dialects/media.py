@@ -44,7 +44,8 @@ class Media(msgspec.Struct, tag_field="event", tag="media"):
     stream_id: str = ""
 
 
-_OTHER = msgspec.json.Decoder(dict[str, Any])
+#: Reads any other message.
+OTHER = msgspec.json.Decoder(dict[str, Any])
 
 
 class Hearing:
@@ -71,7 +72,7 @@ class Hearing:
             # Nearly every message is media, so that only the others are read twice.
             if bad.slip is not Slip.UNKNOWN_EVENT:
                 raise
-            return self._other(decoded(message, _OTHER, "event"), bad)
+            return self._other(decoded(message, OTHER, "event"), bad)
         if told.stream_id != self._stream_id:
             self._own(told.stream_id)
         audio = told.media
@@ -112,7 +113,7 @@ class Service(Hearing):
     """The service's half, in Twilio's words."""
 
     marks = clears = True
-    _events = ("mark", "dtmf", "stop")
+    _events: ClassVar[tuple[str, ...]] = ("mark", "dtmf", "stop")
 
     def __init__(self, query: Mapping[str, str]) -> None:
         self._query = query
@@ -181,7 +182,7 @@ class Provider(Hearing):
 
     # A service says nothing of marks, and does not drop what it has heard.
     marks = clears = False
-    _events = ("mark", "clear")
+    _events: ClassVar[tuple[str, ...]] = ("mark", "clear")
     _passed_over = ""
     #: What the number of a message is called, and what numbers are written as.
     _number: ClassVar[str]
@@ -275,9 +276,23 @@ def named(format_: Format, encodings: Mapping[str, str]) -> str:
     raise ValueError(f"the provider has no {format_.encoding}, only {', '.join(encodings)}")
 
 
-def strings(parameters: Mapping[str, Any]) -> dict[str, str]:
+def strings(parameters: dict[str, Any]) -> dict[str, str]:
     """Return parameters with every value as a string: JSON, where the value is none."""
     return {
         name: value if isinstance(value, str) else encoded(value)
         for name, value in parameters.items()
     }
+
+
+def from_and_to(parameters: Mapping[str, str]) -> tuple[str, str]:
+    """Return who calls and who is called, where the user has set that as parameters."""
+    return (
+        parameters.get("From", parameters.get("from", "")),
+        parameters.get("To", parameters.get("to", "")),
+    )
+
+
+def with_from_and_to(start: Start) -> dict[str, str]:
+    """Return the parameters of a start, with who calls and who is called among them."""
+    numbers = {"From": start.from_, "To": start.to}
+    return {name: value for name, value in numbers.items() if value} | dict(start.parameters)

@@ -13,7 +13,7 @@ import msgspec
 from service.dialects import media
 from service.dialects.events import Start
 from service.dialects.half import Dialect
-from service.dialects.media import carried, named, strings
+from service.dialects.media import carried, from_and_to, named, strings, with_from_and_to
 from service.dialects.text import converted, encoded
 
 _ENCODINGS = {"audio/x-mulaw": "ulaw"}
@@ -50,13 +50,14 @@ class Service(media.Service):
         call = converted(told.get("start"), _Call)
         audio, parameters = call.media_format, strings(call.custom_parameters)
         format_ = carried(audio.encoding, audio.sample_rate, audio.channels, _ENCODINGS)
+        from_, to = from_and_to(parameters)
         return Start(
             heard=format_,
             played=format_,
             stream_id=call.stream_sid,
             call_id=call.call_sid,
-            from_=parameters.get("From", parameters.get("from", "")),
-            to=parameters.get("To", parameters.get("to", "")),
+            from_=from_,
+            to=to,
             parameters=parameters,
             said=told,
         )
@@ -82,7 +83,6 @@ class Provider(media.Provider):
         return {"track": "inbound_track", "digit": digit}  # where audio says `inbound`
 
     def _start(self, start: Start) -> dict[str, Any]:
-        numbers = {"From": start.from_, "To": start.to}
         return {
             **self._call,
             "streamSid": start.stream_id,
@@ -92,8 +92,7 @@ class Provider(media.Provider):
                 "sampleRate": start.heard.rate,
                 "channels": 1,
             },
-            "customParameters": {name: value for name, value in numbers.items() if value}
-            | dict(start.parameters),
+            "customParameters": with_from_and_to(start),
         }
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.dialects import exotel, twilio
+from service.dialects import exotel, plivo, twilio
 from service.dialects.events import (
     BadMessage,
     Clear,
@@ -26,10 +26,11 @@ from service.dialects.events import (
 from service.dialects.half import Dialect, Half
 
 ULAW = Format("ulaw", 8000)
-PCM24 = Format("pcm16", 24000)
+PCM8, PCM24 = (Format("pcm16", rate) for rate in (8000, 24000))
 FORMATS: dict[Dialect, Sequence[Format]] = {
     twilio.DIALECT: [ULAW],
     exotel.DIALECT: [PCM24],
+    plivo.DIALECT: [PCM8],
 }
 EACH = [(dialect, format_) for dialect, formats in FORMATS.items() for format_ in formats]
 #: What the URL's query says, where the start does not say what the peer plays.
@@ -109,7 +110,8 @@ def test_the_service_hears_what_the_provider_says(
     dialect: Dialect, format_: Format, told: list[bytes | Event]
 ) -> None:
     peer, service, _ = started(dialect, format_)
-    told.append(Stop())
+    if dialect is not plivo.DIALECT:  # Plivo only closes
+        told.append(Stop())
     assert heard(service, said(peer, told)) == joined(told)
 
 
