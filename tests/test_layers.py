@@ -87,6 +87,7 @@ HOMES = {
         "dialects.exotel",
         "dialects.media",
         "dialects.plivo",
+        "dialects.telnyx",
         "dialects.text",
         "dialects.twilio",
     },

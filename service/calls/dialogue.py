@@ -12,7 +12,7 @@ from service import logs
 from service.calls.session import Session
 from service.calls.terms import Terms
 from service.conversation import Message, Mouth, Work
-from service.dialects.events import Alive, BadMessage, Event, Fault, Slip, Start, Stop
+from service.dialects.events import Alive, BadMessage, Event, Fault, Lost, Slip, Start, Stop
 from service.dialects.half import Half
 from service.ending import FINISHED, POLICY_VIOLATION, Ending, rejected
 from service.plain import plain
@@ -98,6 +98,8 @@ class Dialogue(ABC):
             case Fault(text):
                 self._slips[Slip.PEER] += 1
                 _log.warning("peer_reports_fault", message=plain(text))
+            case Lost():
+                self._slips[Slip.LOST] += 1
             case _:
                 self.hear_event(item)
         return None

@@ -95,11 +95,16 @@ class Alive:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """Some of the peer's audio never came: there is a gap before what is heard next."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The stream is over. To the peer: hang up."""
 
 
-Event = Start | Mark | Clear | Cleared | Digits | Message | Flow | Fault | Alive | Stop
+Event = Start | Mark | Clear | Cleared | Digits | Message | Flow | Fault | Lost | Alive | Stop
 
 
 class Slip(StrEnum):

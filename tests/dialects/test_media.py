@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.dialects import exotel, plivo, twilio
+from service.dialects import exotel, plivo, telnyx, twilio
 from service.dialects.events import (
     BadMessage,
     Clear,
@@ -25,11 +25,12 @@ from service.dialects.events import (
 )
 from service.dialects.half import Dialect, Half
 
-ULAW = Format("ulaw", 8000)
-PCM8, PCM24 = (Format("pcm16", rate) for rate in (8000, 24000))
+ULAW, ALAW = Format("ulaw", 8000), Format("alaw", 8000)
+PCM8, PCM16, PCM24 = (Format("pcm16", rate) for rate in (8000, 16000, 24000))
 FORMATS: dict[Dialect, Sequence[Format]] = {
     twilio.DIALECT: [ULAW],
     exotel.DIALECT: [PCM24],
+    telnyx.DIALECT: [ALAW, PCM16],
     plivo.DIALECT: [PCM8],
 }
 EACH = [(dialect, format_) for dialect, formats in FORMATS.items() for format_ in formats]
