@@ -13,8 +13,8 @@ import msgspec
 from service.dialects import media
 from service.dialects.events import Start
 from service.dialects.half import Dialect
-from service.dialects.media import carried, named, strings
-from service.dialects.text import converted, encoded
+from service.dialects.media import carried, named
+from service.dialects.text import converted, encoded, strings
 
 #: The document's name; and the name that older documents and streams have.
 _ENCODINGS = {"audio/x-raw": "pcm16", "base64": "pcm16"}

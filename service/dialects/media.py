@@ -23,7 +23,8 @@ from service.dialects.events import (
     Start,
     Stop,
 )
-from service.dialects.text import decoded, encoded
+from service.dialects.linear import refused
+from service.dialects.text import decoded, encoded, told
 from service.ending import INVALID_PAYLOAD, UNSUPPORTED_DATA
 
 #: What both halves hear say.
@@ -42,10 +43,6 @@ class Media(msgspec.Struct, tag_field="event", tag="media"):
 
     media: Audio
     stream_id: str = ""
-
-
-#: Reads any other message.
-OTHER = msgspec.json.Decoder(dict[str, Any])
 
 
 class Hearing:
@@ -67,15 +64,15 @@ class Hearing:
         if not isinstance(message, str):
             raise BadMessage(Slip.KIND, "a message must be text, not binary", UNSUPPORTED_DATA)
         try:
-            told = decoded(message, self._media, "event")
+            said = decoded(message, self._media, "event")
         except BadMessage as bad:
             # Nearly every message is media, so that only the others are read twice.
             if bad.slip is not Slip.UNKNOWN_EVENT:
                 raise
-            return self._other(decoded(message, OTHER, "event"), bad)
-        if told.stream_id != self._stream_id:
-            self._own(told.stream_id)
-        audio = told.media
+            return self._other(told(message), bad)
+        if said.stream_id != self._stream_id:
+            self._own(said.stream_id)
+        audio = said.media
         if audio.track == self._passed_over:
             return ()
         if len(audio.payload) % self._sample_bytes:
@@ -258,14 +255,12 @@ def carried(encoding: str, rate: int, channels: int, encodings: Mapping[str, str
     What cannot be carried ends the call.
     """
     if encoding not in encodings:
-        wrong = f"the encoding must be {' or '.join(encodings)}, not {encoding[:30]}"
-    elif rate not in RATES:
-        wrong = f"the sample rate must be one of {', '.join(map(str, RATES))}"
-    elif channels != 1:
-        wrong = f"audio must have 1 channel, not {channels}"
-    else:
-        return Format(encodings[encoding], rate)
-    raise BadMessage(Slip.FORMAT, wrong, UNSUPPORTED_DATA)
+        raise refused(f"an encoding of {encoding[:20]}", encodings)
+    if rate not in RATES:
+        raise refused(f"a sample rate of {str(rate)[:20]}", map(str, RATES))
+    if channels != 1:
+        raise refused(f"audio of {channels} channels", ("1",))
+    return Format(encodings[encoding], rate)
 
 
 def named(format_: Format, encodings: Mapping[str, str]) -> str:
@@ -274,14 +269,6 @@ def named(format_: Format, encodings: Mapping[str, str]) -> str:
         if encoding == format_.encoding:
             return name
     raise ValueError(f"the provider has no {format_.encoding}, only {', '.join(encodings)}")
-
-
-def strings(parameters: dict[str, Any]) -> dict[str, str]:
-    """Return parameters with every value as a string: JSON, where the value is none."""
-    return {
-        name: value if isinstance(value, str) else encoded(value)
-        for name, value in parameters.items()
-    }
 
 
 def from_and_to(parameters: Mapping[str, str]) -> tuple[str, str]:

@@ -24,8 +24,8 @@ from service.dialects.events import (
     Start,
 )
 from service.dialects.half import Dialect
-from service.dialects.media import OTHER, carried, from_and_to, named, strings, with_from_and_to
-from service.dialects.text import converted, decoded, encoded
+from service.dialects.media import carried, from_and_to, named, with_from_and_to
+from service.dialects.text import converted, encoded, strings, told
 
 _ENCODINGS = {"audio/x-l16": "pcm16", "audio/x-mulaw": "ulaw"}
 
@@ -167,7 +167,7 @@ def _parameters(headers: object) -> dict[str, str]:
     if not isinstance(headers, str):
         return {}
     with suppress(BadMessage):
-        return strings(decoded(headers, OTHER, "event"))
+        return strings(told(headers))
     pairs = (re.split("[=:]", pair, maxsplit=1) for pair in re.split("[;,]", headers.strip("{}")))
     return {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) == 2}
 

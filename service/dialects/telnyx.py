@@ -15,8 +15,8 @@ from service.audio.rates import RATES
 from service.dialects import media
 from service.dialects.events import BadMessage, Digits, Event, Fault, Lost, Slip, Start, Stop
 from service.dialects.half import Dialect
-from service.dialects.media import Heard, carried, named, strings
-from service.dialects.text import converted, encoded
+from service.dialects.media import Heard, carried, named
+from service.dialects.text import converted, encoded, strings
 
 _ENCODINGS = {"PCMU": "ulaw", "PCMA": "alaw", "L16": "pcm16"}
 _RATES = {str(rate): rate for rate in RATES}

@@ -13,8 +13,8 @@ import msgspec
 from service.dialects import media
 from service.dialects.events import Start
 from service.dialects.half import Dialect
-from service.dialects.media import carried, from_and_to, named, strings, with_from_and_to
-from service.dialects.text import converted, encoded
+from service.dialects.media import carried, from_and_to, named, with_from_and_to
+from service.dialects.text import converted, encoded, strings
 
 _ENCODINGS = {"audio/x-mulaw": "ulaw"}
 

@@ -100,11 +100,12 @@ def test_the_provider_says_what_twilio_says() -> None:
 
 @pytest.mark.parametrize(("format_", "reason"), [
     ({"encoding": "audio/x-l16", "sampleRate": 8000, "channels": 1},
-     "the encoding must be audio/x-mulaw, not audio/x-l16"),
+     "an encoding of audio/x-l16 cannot be carried, only audio/x-mulaw"),
     ({"encoding": "audio/x-mulaw", "sampleRate": 8001, "channels": 1},
-     "the sample rate must be one of 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000"),
+     "a sample rate of 8001 cannot be carried, only 8000, 11025, 12000, 16000, 22050, 24000,"
+     " 32000, 44100, 48000"),
     ({"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 2},
-     "audio must have 1 channel, not 2"),
+     "audio of 2 channels cannot be carried, only 1"),
 ])  # fmt: skip
 def test_audio_that_cannot_be_carried_ends_the_call(format_: Any, reason: str) -> None:
     with pytest.raises(BadMessage) as bad:
