@@ -2,9 +2,18 @@
 
 from collections.abc import Mapping
 
-from service.dialects import asterisk, freeswitch, jambonz, twilio, vonage
+from service.dialects import asterisk, exotel, freeswitch, jambonz, plivo, telnyx, twilio, vonage
 from service.dialects.half import Dialect
 
-_ALL = (twilio.DIALECT, vonage.DIALECT, jambonz.DIALECT, freeswitch.DIALECT, asterisk.DIALECT)
+_ALL = (
+    twilio.DIALECT,
+    exotel.DIALECT,
+    telnyx.DIALECT,
+    plivo.DIALECT,
+    vonage.DIALECT,
+    jambonz.DIALECT,
+    freeswitch.DIALECT,
+    asterisk.DIALECT,
+)
 
 DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in _ALL}

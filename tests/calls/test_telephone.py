@@ -31,7 +31,16 @@ async def parrot(call: Call) -> None:
 
 def query_of(dialect: str, audio: Format) -> str:
     """Return the query of the URL that is configured for such a call."""
-    return f"sample_rate={audio.rate}" if dialect == "freeswitch" else ""
+    match dialect:
+        case "freeswitch":
+            return f"sample_rate={audio.rate}"
+        case "telnyx":
+            codec = {"ulaw": "PCMU", "alaw": "PCMA", "pcm16": "L16"}[audio.encoding]
+            return (
+                f"stream_bidirectional_codec={codec}"
+                f"&stream_bidirectional_sampling_rate={audio.rate}"
+            )
+    return ""
 
 
 @every_link
@@ -302,6 +311,8 @@ async def test_the_subprotocol_of_a_dialect_is_agreed_on(
         assert head.startswith("http/1.1 101 ")
         [*said] = [line for line in head.split("\r\n") if "sec-websocket-protocol" in line]
         assert said == ([f"sec-websocket-protocol: {agreed}"] if agreed else [])
+
+
 @every_dialect
 async def test_a_peer_that_cannot_stand_pings_is_asked_whether_it_is_there(
     dialect: str, autojump_clock: MockClock
@@ -318,3 +329,17 @@ async def test_a_peer_that_cannot_stand_pings_is_asked_whether_it_is_there(
         assert trio.current_time() - began == pytest.approx(21, abs=0.1)
         await caller.leave()
         await ends_as("completed", house, dialect)
+
+
+async def test_audio_that_never_came_is_counted(autojump_clock: MockClock) -> None:
+    async with calling("memory", "", parrot, "telnyx") as (caller, house):
+        phone = Telephone(caller, "telnyx")
+        await phone.begin()
+        await phone.speak(phone.silence)
+        phone.half.audio(phone.silence)  # is numbered, but not sent
+        await phone.speak(phone.silence)
+        await phone.say(Stop())
+        await caller.leave()
+        await ends_as("completed", house, "telnyx")
+        errors = 'rt_audio_dialect_errors_total{dialect="telnyx",reason="lost"}'
+        assert await house.metric(errors) == 1
