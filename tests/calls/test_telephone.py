@@ -217,7 +217,8 @@ async def test_a_stream_that_does_not_begin_is_ended(
 @every_link
 @pytest.mark.parametrize(("message", "slip", "code", "outcome"), [
     ("hello", "not_json", 1007, "rejected"),
-    ("[" * 60_000, "not_json", 1007, "rejected"),
+    ('{"event":"x","a":' + "[" * 60_000, "not_json", 1007, "rejected"),
+    ("[" * 60_000, "bad_event", None, "completed"),
     ("[" * (1 << 20), None, 1009, "rejected"),
     ('{"event":"media","streamSid":"stream-1","media":{"payload":"!!!!"}}', "bad_base64", 1007,
      "rejected"),
