@@ -14,13 +14,16 @@ from service.calls.terms import Terms
 from service.conversation import Message, Mouth, Work
 from service.dialects.events import Alive, BadMessage, Event, Fault, Lost, Slip, Start, Stop
 from service.dialects.half import Half
-from service.ending import FINISHED, POLICY_VIOLATION, Ending, rejected
+from service.ending import FINISHED, POLICY_VIOLATION, Ending, rejected, too_large
 from service.plain import plain
 
 _log = logs.get(__name__)
 
 #: How long a peer may take to begin, in seconds.
 START_SECONDS = 10.0
+
+#: The most characters of a text message.
+TEXT_CHARACTERS = 65536
 
 #: What a message brings: a reply, an ending, long work in pieces, or nothing.
 Result = Message | Ending | Work | None
@@ -61,6 +64,8 @@ class Dialogue(ABC):
 
     def receive(self, message: Message) -> Result:
         """Hear a message; return its reply, the ending that it brings, or long work in pieces."""
+        if type(message) is str and len(message) > TEXT_CHARACTERS:
+            return too_large(TEXT_CHARACTERS)
         try:
             heard = self.half.hear(message)
             if type(heard) is bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from service.calls.clock import Clock
-from service.calls.dialogue import Dialogue, Result
+from service.calls.dialogue import Dialogue
 from service.calls.hearing import Hearing
 from service.calls.session import Session
 from service.calls.speech import Speech
@@ -15,11 +15,8 @@ from service.calls.terms import Terms
 from service.conversation import Message, Mouth, Work
 from service.dialects.events import Cleared, Event, Flow, Mark, Start
 from service.dialects.half import Half
-from service.ending import Ending, too_large
+from service.ending import Ending
 from service.tally import Tally
-
-#: The most characters of a text message from the caller.
-TEXT_CHARACTERS = 65536
 
 
 class Duplex(Dialogue):
@@ -55,11 +52,6 @@ class Duplex(Dialogue):
         super().begin(mouth)
         if self.ear is not None:
             self.speech.mouth = mouth
-
-    def receive(self, message: Message) -> Result:
-        if isinstance(message, str) and len(message) > TEXT_CHARACTERS:
-            return too_large(TEXT_CHARACTERS)
-        return super().receive(message)
 
     def replied(self, message: Message, seconds: float) -> None:
         """Count nothing: no message has a reply."""

@@ -254,10 +254,14 @@ async def test_a_bad_message_is_counted_and_skipped_or_ends_its_own_call(
 
 @every_dialect
 async def test_audio_before_the_start_costs_nothing_else(dialect: str) -> None:
+    if dialect == "freeswitch":
+        pytest.skip("audio is its start")
     async with calling("memory", "", None, dialect) as (caller, house):
         phone = Telephone(caller, dialect)
         await phone.speak(phone.silence)
         await phone.begin()
+        if dialect == "asterisk":  # it is known to be early, and kept
+            assert await phone.hear() == phone.silence
         await phone.speak(phone.silence)
         assert await phone.hear() == phone.silence
         await caller.leave()
