@@ -183,6 +183,15 @@ class Settings(BaseSettings):
         False, "switch", "end the sessions of a token that has left the file, with 1008",
         "true or false",
     )  # fmt: skip
+    secrets_dir: Path | None = _setting(
+        None, "path", "a folder of secrets, a file for each dialect; its calls then need one",
+        "a readable folder whose files are named like dialects, each with at least one secret",
+    )  # fmt: skip
+    public_url: str | None = _setting(
+        None, "URL", "how providers reach the service; Twilio and Plivo sign it",
+        "a URL like wss://voice.example.com or wss://example.com/audio, without a query",
+        pattern=r"^wss?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[!\"$->@-~]*)?$",
+    )  # fmt: skip
     tls_cert_file: Path | None = _setting(
         None, "path", "serve TLS with this certificate chain (PEM)",
         "a certificate chain, given together with the key",

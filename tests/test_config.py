@@ -34,9 +34,10 @@ def test_the_environment_sets_every_field(monkeypatch: pytest.MonkeyPatch, tmp_p
         "TRUSTED_PROXIES": "10.0.0.0/8, ::1", "PROXY_PROTOCOL": "true",
         "MAX_SESSIONS_PER_TOKEN": "6", "MAX_SESSIONS_PER_ADDRESS": "7",
         "MAX_UPGRADES_PER_TOKEN": "8", "MAX_UPGRADES_PER_ADDRESS": "9", "END_REVOKED": "true",
-        "TOKENS_FILE": str(tmp_path), "TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k", "HANDLER": "a.b:c",
-        "DIALECTS": "twilio",
-        "CONSOLE": "false", "CONFORMANCE_ECHO": "true", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
+        "TOKENS_FILE": str(tmp_path), "SECRETS_DIR": str(tmp_path),
+        "PUBLIC_URL": "wss://voice.example:8443/audio", "TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k",
+        "HANDLER": "a.b:c", "DIALECTS": "twilio", "CONSOLE": "false", "CONFORMANCE_ECHO": "true",
+        "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
     }  # fmt: skip
     for name, value in values.items():
         monkeypatch.setenv(f"RT_AUDIO_{name}", value)
@@ -62,6 +63,10 @@ def test_the_environment_sets_every_field(monkeypatch: pytest.MonkeyPatch, tmp_p
         ("HANDLER", "bot"), ("HANDLER", "a-b:c"), ("HANDLER", "bot:"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,proxy.example"), ("TRUSTED_PROXIES", "unix"),
         ("TRUSTED_PROXIES", "10.0.0.1/8"), ("PROXY_PROTOCOL", "v2"), ("PROXY_PROTOCOL", "true"),
+        ("PUBLIC_URL", "https://voice.example"), ("PUBLIC_URL", "wss://voice.example/?a=b"),
+        ("PUBLIC_URL", "wss://voice.example/#a"), ("PUBLIC_URL", "wss://a:b@voice.example"),
+        ("PUBLIC_URL", "wss://"), ("PUBLIC_URL", "wss://voice.example/a b"),
+        ("PUBLIC_URL", "voice.example"), ("PUBLIC_URL", "wss://voïce.example"),
         ("LOG_LEVEL", "loud"), ("LOG_FORMAT", "xml"), ("CONFORMANCE_ECHO", "perhaps"),
     ],
 )  # fmt: skip

@@ -92,6 +92,7 @@ HOMES = {
         "dialects.twilio",
     },
     "opentelemetry": {"tracing"},
+    "jwt": {"web.vouching"},
     "watchfiles": {"cli.reload"},
     "pydantic": {"config"},
     "pydantic_settings": {"config"},
@@ -100,7 +101,7 @@ HOMES = {
 WITHOUT_IO = (
     "websocket", "dialects", "audio", "bearer", "codec", "ending", "tally", "conversation",
     "calls.caller", "calls.playout", "calls.terms", "calls.session", "calls.resampling", "net.talk",
-    "net.proxy", "networks", "web.forwarded",
+    "net.proxy", "networks", "web.forwarded", "web.vouching",
 )  # fmt: skip
 FILES = {
     ".".join(path.relative_to(SERVICE).with_suffix("").parts).removesuffix(".__init__"): path
