@@ -1,4 +1,4 @@
-"""Files that change while the service runs: its tokens, and its certificate with the key.
+"""Files that change while the service runs: tokens, secrets, and the certificate with its key.
 
 A changed file is taken without a restart, for the calls and the connections from then on. A file
 that is wrong changes nothing: the service goes on with what it has, and says so.
@@ -25,6 +25,8 @@ from service.net.certificate import Certificate, read_certificate
 from service.net.connection import Shared
 from service.tally import Tally
 from service.web.access import Access, Tokens, read_tokens
+from service.web.secrets import read_secrets, watched
+from service.web.vouching import NO_SECRETS, Vouching
 
 _log = logs.get(__name__)
 
@@ -88,11 +90,27 @@ class Files:
     def __init__(self, settings: Settings) -> None:
         tokens, cert, key = settings.tokens_file, settings.tls_cert_file, settings.tls_key_file
         self.tokens: Source[Tokens] | None = None
+        self.secrets: Source[Vouching] | None = None
         self.certificate: Source[Certificate] | None = None
         if tokens is not None:
             self.tokens = Source((tokens,), partial(read_tokens, tokens))
+        if settings.secrets_dir is not None:
+            read = partial(self._read_secrets, settings.secrets_dir, settings.public_url)
+            self.secrets = Source(watched(settings.secrets_dir), read)
         if cert is not None and key is not None:
             self.certificate = Source((cert, key), partial(read_certificate, cert, key))
+
+    def access(self, settings: Settings) -> Access:
+        """Return the rule for who may connect, by what is in the files now."""
+        return Access(
+            settings.allowed_origins,
+            None if self.tokens is None else self.tokens.value,
+            NO_SECRETS if self.secrets is None else self.secrets.value,
+        )
+
+    def _read_secrets(self, folder: Path, public_url: str | None) -> Vouching:
+        kept = () if self.secrets is None else self.secrets.value.dialects
+        return read_secrets(folder, public_url, kept)
 
 
 class Reload:
@@ -115,6 +133,8 @@ class Reload:
         self._sources: list[tuple[Source[Any], Callable[[Any], Awaitable[dict[str, object]]]]] = []
         if files.tokens is not None:
             self._sources.append((files.tokens, self._take_tokens))
+        if files.secrets is not None:
+            self._sources.append((files.secrets, self._take_secrets))
         if files.certificate is not None:
             self._sources.append((files.certificate, self._take_certificate))
             tally.certificate_expires = files.certificate.value.expires
@@ -164,6 +184,10 @@ class Reload:
 
         ended = await self._roster.dismiss(REVOKED, revoked) if self._end_revoked else 0
         return {"file": "tokens", "tokens": len(tokens), "sessions_ended": ended}
+
+    async def _take_secrets(self, secrets: Vouching) -> dict[str, object]:
+        self._access.vouching = secrets
+        return {"file": "secrets", "dialects": ", ".join(secrets.dialects)}
 
     async def _take_certificate(self, certificate: Certificate) -> dict[str, object]:
         self._shared.tls = certificate.context

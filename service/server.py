@@ -46,7 +46,6 @@ from service.refusals import Refusals
 from service.reload import Files, Reload
 from service.signals import Stop
 from service.tally import LAG_SAMPLE_SECONDS, Tally
-from service.web.access import Access
 from service.web.app import create_admin_app, create_app
 from service.web.metrics import Metrics
 
@@ -81,7 +80,7 @@ async def serve(
     ConfigurationError if the service cannot start as configured.
     """
     files = Files(settings)
-    access = Access(settings.allowed_origins, None if files.tokens is None else files.tokens.value)
+    access = files.access(settings)
     operators = 0 if settings.admin_port is None else _ADMIN_LOBBY
     descriptors = share_out(settings.max_sessions, operators)
     roster = Roster(

@@ -15,7 +15,7 @@ ROWS = (
     {"cli": "options, progress, exit codes"},
     {"server": "composition and lifetimes: the one file that may know every room"},
     {
-        "reload": "tokens and certificate, taken anew as their files change",
+        "reload": "tokens, secrets and certificate, taken anew as their files change",
         "signals": "what each signal does",
     },
     {

@@ -3,6 +3,7 @@
 import os
 import signal
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 import trio
 
 from service import reload
-from service.config import ConfigurationError
-from service.reload import Source
+from service.config import ConfigurationError, Settings
+from service.reload import Files, Source
 from service.web.access import read_tokens
+from service.web.vouching import Claim, Vouching
 from tests.peers.certificates import certificate_authority
-from tests.peers.reach import Service, read_head, upgrade_request
+from tests.peers.logged import entries, shown
+from tests.peers.reach import Service
 from tests.peers.serving import serving, terminate
 
 TOKEN = "access_token="
@@ -100,10 +103,7 @@ def test_files_that_change_while_they_are_read_are_read_again(tokens: Path) -> N
 
 async def answer(service: Service, token: str) -> int:
     """Return the status of an upgrade with this token."""
-    stream = await service.connect()
-    async with stream:
-        await stream.send_all(upgrade_request(f"/ws/audio?{TOKEN}{token}"))
-        return int((await read_head(stream)).split()[1])
+    return (await service.answer(f"/ws/audio?{TOKEN}{token}"))[0]
 
 
 async def reloaded(service: Service, outcome: str = "ok", times: int = 1) -> None:
@@ -165,6 +165,83 @@ async def test_a_change_is_taken_without_a_signal(
         replace(tokens, "third\n")
         await reloaded(service)
         assert await answer(service, "third") == 101
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Path:
+    """Return a folder as Kubernetes mounts it, which shows the first of two secrets of Telnyx."""
+    for number, secret in enumerate(("sesame-1", "sesame-2")):
+        (tmp_path / f"..{number}").mkdir()
+        (tmp_path / f"..{number}" / "telnyx").write_text(f"{secret}\n")
+    (tmp_path / "..data").symlink_to("..0")
+    (tmp_path / "telnyx").symlink_to("..data/telnyx")
+    return tmp_path
+
+
+def swap(folder: Path) -> None:
+    """Have the folder show its second secret, as a kubelet does it."""
+    (folder / "..data_tmp").symlink_to("..1")
+    (folder / "..data_tmp").rename(folder / "..data")
+
+
+def known(vouching: Vouching, *secrets: str) -> list[bool]:
+    """Return of each secret whether it vouches for a claim to come from Telnyx."""
+    header = b"x-telnyx-streaming-auth-token"
+    return [
+        vouching.vouches(Claim("telnyx", "/ws/telnyx", b"", [(header, secret.encode())]))
+        for secret in secrets
+    ]
+
+
+def test_a_changed_secret_is_taken_and_a_dialect_that_had_one_keeps_it(secrets: Path) -> None:
+    source = Files(Settings(secrets_dir=secrets)).secrets
+    assert source is not None
+    assert known(source.value, "sesame-1", "sesame-2") == [True, False]
+    swap(secrets)
+    assert [source.look(at_once=False) for _ in range(3)] == [False, True, False]
+    assert known(source.value, "sesame-1", "sesame-2") == [False, True]
+    (secrets / "telnyx").write_text("sesame-3\n")  # in place: only the file's own state tells of it
+    assert [source.look(at_once=False) for _ in range(3)] == [False, True, False]
+    assert known(source.value, "sesame-2", "sesame-3") == [False, True]
+    (secrets / "asterisk").write_text("user:secret\n")
+    assert [source.look(at_once=False) for _ in range(3)] == [False, True, False]
+    assert list(source.value.dialects) == ["asterisk", "telnyx"]
+    (secrets / "asterisk").unlink()
+    assert [source.look(at_once=False) for _ in range(3)] == [False, True, False]
+    assert "asterisk is missing" in str(source.wrong)
+    (secrets / "asterix").write_text("user:secret\n")
+    assert [source.look(at_once=False) for _ in range(3)] == [False, True, False]
+    assert "'asterix' is no dialect" in str(source.wrong)
+    assert list(source.value.dialects) == ["asterisk", "telnyx"]
+
+
+def test_a_new_secret_that_needs_the_public_url_is_not_taken_without_it(secrets: Path) -> None:
+    source = Files(Settings(secrets_dir=secrets)).secrets
+    assert source is not None
+    (secrets / "twilio").write_text("secret\n")
+    assert source.look(at_once=True)
+    assert "RT_AUDIO_PUBLIC_URL" in str(source.wrong)
+    assert list(source.value.dialects) == ["telnyx"]
+
+
+async def test_sighup_takes_new_secrets_and_no_line_shows_one(
+    secrets: Path, capfd: pytest.CaptureFixture[str], set_up_logs: Callable[[str, str], None]
+) -> None:
+    set_up_logs("debug", "json")
+    async with serving(secrets_dir=secrets, log_level="debug") as service:
+        swap(secrets)
+        terminate(signal.SIGHUP)
+        await reloaded(service)
+        [line] = entries(capfd, "reloaded")
+        assert (line["file"], line["dialects"]) == ("secrets", "telnyx")
+        (secrets / "vonage").write_text("two sesame\n")
+        terminate(signal.SIGHUP)
+        await reloaded(service, "failed")
+        assert await service.metric("rt_audio_last_reload_successful") == 0
+        metrics = (await service.get("/metrics"))[1]
+    said = shown(capfd)
+    assert f"RT_AUDIO_SECRETS_DIR={secrets}: vonage, line 1: must be a secret in visible" in said
+    assert "sesame" not in said + metrics
 
 
 def become_a_pipe(file: Path) -> None:

@@ -399,7 +399,8 @@ ROWS: dict[str, list[Panel]] = {
         curves("Certificates expire in", "Nothing without TLS. Bad: less than a week; falling for "
                "longer than your renewals take.",
                units.Seconds, {PROCESS: f"{EXPIRY} - time()"}),
-        stacked("Reloads", "A second, of tokens and certificate. Bad: failed; the old ones stay.",
+        stacked("Reloads", "A second, of tokens, secrets and certificate. Bad: failed; the "
+                "old ones stay.",
                 {"{{outcome}}": rate("rt_audio_reloads_total", "outcome")}),
         marked(lines("Event loop stalled", "Share of the time in which the loop stands still for "
                      "more than a frame time; all callers of the process hear nothing then. Bad: "

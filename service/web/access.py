@@ -1,12 +1,18 @@
-"""Who may connect: browsers by their Origin, everybody by bearer token where tokens are set."""
+"""Who may connect: browsers by their Origin, everybody by bearer token where tokens are set.
+
+A dialect's endpoint may have secrets of its own, which count in the place of tokens.
+"""
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from service import bearer
+from service import bearer, logs
 from service.bearer import Token
 from service.config import ConfigurationError
+from service.web.vouching import NO_SECRETS, Vouching
+
+_log = logs.get(__name__)
 
 _SUBPROTOCOL_PREFIX = "bearer."
 
@@ -17,12 +23,24 @@ Tokens = Mapping[bytes, Token]
 class Access:
     """The rule for one service: the origins it welcomes and, unless None, the tokens it takes.
 
-    `tokens` may be replaced at any time.
+    `tokens` and `vouching` may be replaced at any time.
     """
 
-    def __init__(self, origins: Collection[str], tokens: Tokens | None) -> None:
+    def __init__(
+        self, origins: Collection[str], tokens: Tokens | None, vouching: Vouching = NO_SECRETS
+    ) -> None:
         self._origins = frozenset(origins)
-        self.tokens = tokens
+        self.tokens, self.vouching = tokens, vouching
+
+    def warn_of_open_endpoints(self, dialects: Iterable[str]) -> None:
+        """Log which of the dialects' endpoints need neither a secret nor a token, if any."""
+        bare = [dialect for dialect in dialects if dialect not in self.vouching.dialects]
+        if bare and self.tokens is None:
+            _log.warning(
+                "endpoint_open",
+                dialects=", ".join(bare),
+                message="anybody may call there: set RT_AUDIO_SECRETS_DIR or RT_AUDIO_TOKENS_FILE",
+            )
 
     def welcomes(self, origin: str | None, host: str | None) -> bool:
         """Return whether a page of this origin may connect to the service at this Host.

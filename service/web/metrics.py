@@ -135,7 +135,7 @@ class _ServiceCollector(Collector):
             logs.dropped(),
         )  # fmt: skip
         yield _counter(
-            "reloads", "Times that the tokens, or certificate and key, were read anew.",
+            "reloads", "Times that tokens, secrets, or certificate and key were read anew.",
             "outcome", tally.reloads,
         )  # fmt: skip
         yield _gauge(

@@ -18,8 +18,8 @@ from service.config import Settings
 from service.conversation import Link
 from service.dialects.book import DIALECTS
 from service.handlers.load import load
+from service.reload import Files
 from service.tally import Tally
-from service.web.access import Access, read_tokens
 from service.web.app import create_admin_app, create_app, limits_of
 from service.web.metrics import Metrics
 from tests.peers.callers import AsgiCaller
@@ -42,8 +42,7 @@ class House:
         self.roster = Roster(self.settings.max_sessions, *limits)
         dialects = ("raw", *(dialect.name for dialect in self.settings.providers))
         self.tally = Tally(codec.available(), codec.LAWS, dialects)
-        file = self.settings.tokens_file
-        access = Access(self.settings.allowed_origins, None if file is None else read_tokens(file))
+        access = Files(self.settings).access(self.settings)
         codecs = dict.fromkeys(codec.ORDER, True)
         self.metrics = Metrics(self.roster, self.tally, codecs, access)
         name = self.settings.handler

@@ -50,6 +50,14 @@ class Service:
         assert head.startswith(b"HTTP/1.1 101 "), head
         return stream
 
+    async def answer(self, target: str, extra: str = "") -> tuple[int, str]:
+        """Return the status and the whole head with which an upgrade is answered."""
+        stream = await self.connect()
+        async with stream:
+            await stream.send_all(upgrade_request(target, extra))
+            head = (await read_head(stream)).decode()
+        return int(head.split()[1]), head
+
     async def call(self, query: str = "", path: str = "/ws/audio", extra: str = "") -> StreamCaller:
         """Return the caller of a new call; `extra` has more lines of its request's head."""
         return StreamCaller(await self.upgraded(query, path, extra))

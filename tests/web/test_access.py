@@ -1,5 +1,6 @@
 """Who may connect."""
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from service import bearer
 from service.bearer import Token
 from service.config import ConfigurationError
-from service.web.access import Access, agreed_subprotocol, read_tokens
+from service.web.access import Access, Tokens, agreed_subprotocol, read_tokens
+from service.web.vouching import Vouching
+from tests.peers.logged import entries
 
 
 @pytest.mark.parametrize(
@@ -123,3 +126,26 @@ def test_a_tokens_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     for file, why in ((nowhere, "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(ConfigurationError, match=f"{file}: cannot be read: {why}$"):
             read_tokens(file)
+
+
+@pytest.mark.parametrize(
+    ("secrets", "tokens", "bare"),
+    [
+        ((), None, "twilio, telnyx, vonage"),
+        (("telnyx",), None, "twilio, vonage"),
+        (("telnyx", "twilio", "vonage"), None, None),
+        ((), {}, None),
+    ],
+)
+def test_a_line_names_the_endpoints_that_are_open_to_all(
+    secrets: Collection[str],
+    tokens: Tokens | None,
+    bare: str | None,
+    capfd: pytest.CaptureFixture[str],
+    set_up_logs: Callable[[str, str], None],
+) -> None:
+    set_up_logs("info", "json")
+    vouching = Vouching(dict.fromkeys(secrets, (b"secret",)), "wss://voice.example")
+    Access([], tokens, vouching).warn_of_open_endpoints(("twilio", "telnyx", "vonage"))
+    lines = [(line["event"], line["dialects"]) for line in entries(capfd)]
+    assert lines == ([] if bare is None else [("endpoint_open", bare)])
