@@ -4,6 +4,7 @@
     origin       may this page connect?                                403
     token        is one given that is known?                           401
                  has its holder begun too many upgrades?               429
+                 or, where the dialect has secrets: does one vouch?    401
     parameters   `calls.terms`                                         400
     room         is the service draining or full?                      503
                  has the token's holder, or the address, its share?    429
@@ -23,6 +24,7 @@ from service.config import Settings
 from service.networks import network
 from service.tally import Refusal
 from service.web.access import Access
+from service.web.vouching import PROOFS, Claim
 
 #: When a refused caller may try again, in seconds: sessions end, and balancers look elsewhere.
 RETRY_AFTER_SECONDS = 1
@@ -69,11 +71,13 @@ class Admission:
         authorization: str | None,
         query_token: str | None,
         subprotocols: Iterable[str],
+        claim: Claim | None = None,
         upgrades: int = 1,
     ) -> Token | None:
-        """Return the caller's token, if tokens are needed; raise Refused for who may not connect.
+        """Return the caller's token, if one is needed; raise Refused for who may not connect.
 
-        The caller begins so many upgrades; 0 is for who only asks.
+        `claim` is for the endpoint of a dialect. The caller begins so many upgrades; 0 is for who
+        only asks.
         """
         now = trio.current_time()
         address = self._network(caller)
@@ -86,6 +90,13 @@ class Admission:
                 f"pages of {origin} may not connect; "
                 "RT_AUDIO_ALLOWED_ORIGINS must list this origin",
             )
+        if claim is not None and claim.dialect in self._access.vouching.dialects:
+            if not self._access.vouching.vouches(claim):
+                proof = PROOFS[claim.dialect]
+                raise Refused(
+                    401, Refusal.UNAUTHORIZED, proof.needed, WWW_Authenticate=proof.challenge
+                )
+            return None
         if self._access.tokens is None:
             return None
         token = self._access.token(authorization, query_token, subprotocols)

@@ -24,6 +24,7 @@ from service.tally import Refusal
 from service.web import forwarded
 from service.web.access import agreed_subprotocol
 from service.web.admission import Refused
+from service.web.vouching import Claim
 
 #: A view of `App.upgrades`.
 Upgrade = Callable[[Websocket], Awaitable[None]]
@@ -113,6 +114,11 @@ def caller_of(request: Request | Websocket, trusted: Networks) -> Caller:
         request_id=_plain(said.get(b"x-request-id")),
         traceparent=valid_traceparent(", ".join(said.get(b"traceparent", []))),
     )
+
+
+def claim_of(upgrade: Websocket, dialect: str) -> Claim:
+    """Return the upgrade's claim to come from the provider of this dialect."""
+    return Claim(dialect, upgrade.path, upgrade.query_string, tuple(upgrade.scope["headers"]))
 
 
 def _plain(values: list[str] | None) -> str | None:

@@ -11,8 +11,10 @@ from service.bearer import Token
 from service.calls.caller import Caller
 from service.calls.roster import Place, Roster
 from service.config import Settings
-from service.web.access import Access, read_tokens
+from service.reload import Files
+from service.web.access import Access
 from service.web.admission import Admission, Refused
+from service.web.vouching import Claim, Vouching
 
 
 class Door:
@@ -25,7 +27,7 @@ class Door:
         self.roster = Roster(
             checked.max_sessions, checked.max_sessions_per_token, checked.max_sessions_per_address
         )
-        self._admission = Admission(checked, Access([], read_tokens(file)), self.roster)
+        self._admission = Admission(checked, Files(checked).access(checked), self.roster)
 
     def check(self, token: str, address: str = "192.0.2.1", **more: Any) -> Token | None:
         return self._admission.check(
@@ -33,6 +35,12 @@ class Door:
             **{"origin": None, "host": None, "query_token": token, "subprotocols": ()} | more,
             authorization=None,
         )
+
+    def claim(self, dialect: str, secret: bytes, **more: Any) -> Token | None:
+        """Return the token of an upgrade at a dialect's endpoint, which has no other proof."""
+        headers = [(b"x-telnyx-streaming-auth-token", secret)]
+        claim = Claim(dialect, f"/ws/{dialect}", b"", headers)
+        return self.check(more.pop("token", "none"), claim=claim, **more)
 
     def call(self, token: str, address: str = "192.0.2.1") -> Place:
         """Return the place of a call, which is on the line until it is left."""
@@ -111,3 +119,66 @@ async def test_a_full_service_sends_elsewhere_before_it_speaks_of_a_share(tmp_pa
         assert refused("old", by=door.call)[:2] == (503, "at_capacity")
         door.roster.drain()
         assert refused("old", by=door.call)[:2] == (503, "draining")
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Path:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "telnyx").write_text("sesame\n")
+    return folder
+
+
+async def test_a_dialects_secret_counts_in_the_place_of_tokens(
+    tmp_path: Path, secrets: Path
+) -> None:
+    door = Door(tmp_path, secrets_dir=secrets)
+    assert door.claim("telnyx", b"sesame") is None
+    for token in ("none", "old"):
+        why = refused("telnyx", b"simsalabim", token=token, by=door.claim)
+        assert why == (401, "unauthorized", None)
+
+
+async def test_a_dialect_without_a_secret_needs_a_token(tmp_path: Path, secrets: Path) -> None:
+    door = Door(tmp_path, secrets_dir=secrets)
+    assert refused("vonage", b"sesame", by=door.claim)[:2] == (401, "unauthorized")
+    token = door.claim("vonage", b"sesame", token="old")
+    assert token is not None
+    assert token.called == "acme"
+
+
+async def test_address_and_origin_are_checked_before_a_secret(
+    tmp_path: Path, secrets: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    door = Door(tmp_path, secrets_dir=secrets, max_upgrades_per_address=2)
+    arguments: Any = {"by": door.claim, "origin": "https://elsewhere.example", "host": "here"}
+    assert refused("telnyx", b"sesame", **arguments)[:2] == (403, "origin")
+    assert refused("telnyx", b"guess", by=door.claim)[:2] == (401, "unauthorized")
+    assert refused("telnyx", b"sesame", by=door.claim)[:2] == (429, "too_many_upgrades")
+    await trio.sleep(1)
+    door.claim("telnyx", b"sesame")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "challenge", "needed"),
+    [
+        ("twilio", "X-Twilio-Signature", "X-Twilio-Signature is needed, of the public URL"),
+        ("telnyx", "X-Telnyx-Streaming-Auth-Token", "x-telnyx-streaming-auth-token is needed"),
+        ("plivo", "X-Plivo-Signature-V3", "X-Plivo-Signature-V3 is needed, of the public URL"),
+        ("vonage", "Bearer", "a JWT is needed as bearer token"),
+        ("asterisk", 'Basic realm="rt-audio"', "a known user and password are needed"),
+        ("jambonz", 'Basic realm="rt-audio"', "a known user and password are needed"),
+        ("freeswitch", 'Basic realm="rt-audio"', "a known user and password are needed"),
+        ("exotel", 'Basic realm="rt-audio"', "a known user and password are needed"),
+    ],
+)
+async def test_a_refusal_says_what_is_needed(dialect: str, challenge: str, needed: str) -> None:
+    vouching = Vouching({dialect: [b"sesame:sesame"]}, "wss://voice.example")
+    admission = Admission(Settings(), Access([], None, vouching), Roster(1))
+    with pytest.raises(Refused, match=needed) as caught:
+        admission.check(
+            Caller("192.0.2.1"), origin=None, host=None, authorization=None, query_token=None,
+            subprotocols=(), claim=Claim(dialect, f"/ws/{dialect}", b"", []),
+        )  # fmt: skip
+    assert caught.value.headers == {"WWW-Authenticate": challenge}
+    assert "sesame" not in str(caught.value)
