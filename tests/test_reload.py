@@ -228,10 +228,17 @@ async def test_sighup_takes_new_secrets_and_no_line_shows_one(
     secrets: Path, capfd: pytest.CaptureFixture[str], set_up_logs: Callable[[str, str], None]
 ) -> None:
     set_up_logs("debug", "json")
-    async with serving(secrets_dir=secrets, log_level="debug") as service:
+    async with serving(secrets_dir=secrets, log_level="debug", dialects="telnyx") as service:
+
+        async def answers(secret: str) -> int:
+            header = f"X-Telnyx-Streaming-Auth-Token: {secret}\r\n"
+            return (await service.answer("/ws/telnyx", header))[0]
+
+        assert [await answers(f"sesame-{number}") for number in (1, 2)] == [101, 401]
         swap(secrets)
         terminate(signal.SIGHUP)
         await reloaded(service)
+        assert [await answers(f"sesame-{number}") for number in (1, 2)] == [401, 101]
         [line] = entries(capfd, "reloaded")
         assert (line["file"], line["dialects"]) == ("secrets", "telnyx")
         (secrets / "vonage").write_text("two sesame\n")

@@ -39,7 +39,8 @@ from service.web.metrics import Metrics
 from service.web.openapi import Answer, described, failed, publish
 from service.web.pages import console
 from service.web.probes import Probes, Scrapes
-from service.web.upgrade import App, accept, caller_of
+from service.web.upgrade import App, accept, caller_of, claim_of
+from service.web.vouching import Claim
 
 if TYPE_CHECKING:
     from service.tracing import Tracing
@@ -175,7 +176,7 @@ class _Upgrades:
 
     async def telephone(self, dialect: Dialect, upgrade: Websocket) -> None:
         query = upgrade.args.to_dict()
-        caller, token = self._check(upgrade, query)
+        caller, token = self._check(upgrade, query, claim_of(upgrade, dialect.name))
         query.pop("access_token", None)
         with self._admission.place(caller, token) as place:
             call = self._call(Asked(dialect, query, self._settings.codec_order), caller)
@@ -202,7 +203,7 @@ class _Upgrades:
                      headers=("RT-Audio-Codec", "RT-Audio-Session", "RT-Audio-Warning")),
          400: failed("a wrong parameter, or no upgrade by RFC 6455",
                      "bad_parameter", "abandoned", "bad_handshake"),
-         401: failed("a token is needed", "unauthorized", headers=("WWW-Authenticate",)),
+         401: failed("a token or a proof is needed", "unauthorized", headers=("WWW-Authenticate",)),
          403: failed("a page from elsewhere asks", "origin"),
          426: failed("a plain GET, or another version than 13", "upgrade_required",
                      "bad_handshake", headers=("Upgrade",)),
@@ -226,7 +227,9 @@ class _Upgrades:
         response.headers.update(refusal.headers)
         return response
 
-    def _check(self, upgrade: Websocket, query: dict[str, str]) -> tuple[Caller, Token | None]:
+    def _check(
+        self, upgrade: Websocket, query: dict[str, str], claim: Claim | None = None
+    ) -> tuple[Caller, Token | None]:
         """Return who calls, and with which token; raise Refused for who may not."""
         headers = dict(iter(upgrade.headers))
         caller = caller_of(upgrade, self._trusted)
@@ -237,6 +240,7 @@ class _Upgrades:
             authorization=headers.get("Authorization"),
             query_token=query.get("access_token"),
             subprotocols=upgrade.requested_subprotocols,
+            claim=claim,
         )
         return (caller if token is None else replace(caller, token=token.called)), token
 

@@ -4,6 +4,7 @@ import json
 import time
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,6 +18,8 @@ from twilio.request_validator import RequestValidator
 
 from service.dialects.book import DIALECTS
 from service.web.vouching import NO_SECRETS, PROOFS, Claim, Vouching
+from tests.peers.logged import entries, shown
+from tests.peers.serving import serving
 
 URL = "wss://voice.example"
 SECRET = "0123456789abcdef0123456789ABCDEFghij"
@@ -330,6 +333,50 @@ def test_the_vectors_of_rfc_7617_and_of_an_asterisk(secret: str, credentials: st
 
 def test_every_provider_can_prove_itself() -> None:
     assert set(PROOFS) == set(DIALECTS)
+
+
+def lines(headers: Headers) -> str:
+    """Return the headers as a request has them."""
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+
+
+async def test_each_endpoint_asks_for_its_proof_and_shows_no_secret(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], set_up_logs: Callable[[str, str], None]
+) -> None:
+    set_up_logs("debug", "json")
+    secret = f"user:{SECRET}"
+    for dialect in PROOFS:
+        (tmp_path / dialect).write_text(f"{secret}\n")
+    arguments: Any = {"secrets_dir": tmp_path, "public_url": URL, "dialects": ",".join(PROOFS)}
+    async with serving(**arguments, log_level="debug", admin_port=0) as service:
+        assert service.admin is not None
+        for dialect, proof in PROOFS.items():
+            path, right = f"/ws/{dialect}", lines(PROVE[dialect](secret))
+            assert (await service.answer(path, right))[0] == 101
+            assert (await service.admin.answer(path, right))[0] == 101
+            for wrong in ({}, PROVE[dialect](secret + "0"), {"Authorization": "Bearer x"}):
+                status, head = await service.answer(path, lines(wrong))
+                assert (status, f"www-authenticate: {proof.challenge}\r\n" in head) == (401, True)
+        signed = lines(twilio(secret, f"{URL}/ws/twilio?b=%2F+&a"))
+        assert (await service.answer("/ws/twilio?b=%2F+&a", signed))[0] == 101
+        assert (await service.answer("/ws/twilio?b=%2F+", signed))[0] == 401
+        assert (await service.answer("/ws/%74wilio?b=%2F+&a", signed))[0] == 101
+        assert (await service.answer("/ws/audio"))[0] == 101
+        page = (await service.admin.get("/metrics"))[1]
+    said = shown(capfd)
+    assert "endpoint_open" not in said
+    assert '"reason": "unauthorized"' in said
+    assert SECRET not in said + page
+
+
+async def test_the_start_tells_which_endpoints_are_open(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], set_up_logs: Callable[[str, str], None]
+) -> None:
+    set_up_logs("info", "json")
+    (tmp_path / "telnyx").write_text(SECRET)
+    async with serving(dialects="telnyx,vonage,asterisk", secrets_dir=tmp_path):
+        [line] = entries(capfd, "endpoint_open")
+    assert line["dialects"] == "vonage, asterisk"
 
 
 def test_where_nobody_has_a_secret_nobody_is_vouched_for() -> None:
