@@ -71,7 +71,7 @@ HOMES = {
     "numpy": {"audio.resample", "codec.vector"},
     "audioop": {"codec.native"},
     "websockets": {"websocket.wire", "websocket.handshake"},
-    "trio_websocket": {"client.dial", "client.messages", "client.stream", "client.twoway"},
+    "trio_websocket": {"client.dial", "client.messages", "client.roundtrips", "client.twoway"},
     "click": {
         "cli",
         "cli.options",

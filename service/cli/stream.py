@@ -15,7 +15,8 @@ from service.cli.statuses import exit_statuses
 
 if TYPE_CHECKING:
     from service.client.dial import ClientError
-    from service.client.stream import Report, Stream
+    from service.client.roundtrips import Report
+    from service.client.stream import Stream
     from service.client.twoway import Heard
 
 

@@ -19,8 +19,9 @@ from service.audio.encodings import BYTES_PER_SAMPLE
 from service.audio.wav import Audio
 from service.client.dial import ClientError
 from service.client.request import RequestError, converted
+from service.client.roundtrips import Report
 from service.client.steps import Steps
-from service.client.stream import Report, Stream
+from service.client.stream import Stream
 from service.codec import choose
 
 FRAMES = 100

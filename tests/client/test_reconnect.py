@@ -15,7 +15,7 @@ from service.client import stream as client
 from service.client.backoff import FIRST_SECONDS, PATIENCE_SECONDS
 from service.client.dial import ClientError, RefusedError, UnreachableError
 from service.client.messages import ClosedError
-from service.client.stream import Report, SilenceError
+from service.client.roundtrips import ReplyError, Report, SilenceError
 from tests.peers.services import Conversation, Service, Use, answering, talking
 
 URL = "ws://service.test/ws/audio"
@@ -296,7 +296,7 @@ async def test_a_reply_that_is_none_is_final(use: Use, autojump_clock: Clock, di
         await ws.send_message("hello")
 
     use(diary.one_after_the_other(talking(text)))
-    with pytest.raises(client.ReplyError, match="text where audio was due"):
+    with pytest.raises(ReplyError, match="text where audio was due"):
         await diary.stream()
     assert (len(diary.connected), diary.losses) == (1, [])
 

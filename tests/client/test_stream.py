@@ -20,7 +20,7 @@ from service.client import dial
 from service.client import stream as client
 from service.client.dial import ClientError, ConnectError, RefusedError, UnreachableError
 from service.client.messages import ClosedError
-from service.client.stream import ReplyError
+from service.client.roundtrips import ReplyError, RoundTrips, percentile
 from tests.peers.services import Service, Use, answering, closing, talking
 from tests.peers.serving import start
 
@@ -447,7 +447,7 @@ async def test_the_sender_leaves_it_to_the_receiver_to_say_that_it_is_over(
                 return self.replies.pop()
             raise ConnectionClosed(None)
 
-    trips = client.RoundTrips([b"ab", b"cd"], 0.02)
+    trips = RoundTrips([b"ab", b"cd"], 0.02)
     with pytest.raises(ExceptionGroup) as group:
         await trips.run(cast("WebSocketConnection", Broken()), "it")
     assert str(group.value.exceptions[0]) == "the connection to it was lost after 1 of 2 replies"
@@ -598,6 +598,6 @@ async def test_one_who_hangs_up_before_the_request(use: Use, autojump_clock: Clo
 
 def test_percentiles_are_nearest_rank() -> None:
     hundred = [float(n) for n in range(1, 101)]
-    assert [client.percentile(hundred, p) for p in (0, 50, 95, 99, 100)] == [1, 50, 95, 99, 100]
-    assert client.percentile([7.0], 50) == 7
-    assert client.percentile([1.0, 2.0], 50) == 1
+    assert [percentile(hundred, p) for p in (0, 50, 95, 99, 100)] == [1, 50, 95, 99, 100]
+    assert percentile([7.0], 50) == 7
+    assert percentile([1.0, 2.0], 50) == 1

@@ -14,6 +14,7 @@ from service.client import stream as client
 from service.client import twoway
 from service.client.dial import ClientError, UnreachableError
 from service.client.messages import ClosedError
+from service.client.roundtrips import Report
 from service.client.twoway import LISTEN_SECONDS, HandlerError
 from tests.peers.bots import tone
 from tests.peers.services import Service, Use, talking
@@ -72,7 +73,7 @@ class Bot:
             await self.ws.send_message(FRAME)
 
 
-async def talk(use: Use, bot: Bot, **options: Any) -> tuple[client.Report, list[str]]:
+async def talk(use: Use, bot: Bot, **options: Any) -> tuple[Report, list[str]]:
     """Call the bot; return the report, and what was printed."""
     use(bot.service())
     said: list[str] = []

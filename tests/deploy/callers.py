@@ -14,7 +14,7 @@ from service.audio.wav import Audio
 from service.client import stream as client
 from service.client.dial import ClientError, ConnectError, RefusedError
 from service.client.messages import ClosedError
-from service.client.stream import SilenceError
+from service.client.roundtrips import SilenceError
 
 SAMPLE_RATE = 8000
 #: Callers arrive over this time, in seconds.

@@ -15,7 +15,7 @@ import trio
 import yaml
 
 from service.client.dial import Address, connection
-from service.client.stream import RoundTrips
+from service.client.roundtrips import RoundTrips
 from tests.deploy.shipped import PROMETHEUS, PROMTOOL, SERVER
 from tests.peers import processes
 from tests.peers.processes import until

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.client.stream import percentile
+from service.client.roundtrips import percentile
 from tests.deploy.callers import Habits, Stream, calling
 from tests.deploy.instances import Balancer, Drain, Instance, balancing, haproxy
 
