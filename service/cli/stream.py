@@ -188,7 +188,7 @@ def _table(rows: dict[str, str]) -> None:
 def _talk(report: "Report", heard: "Heard") -> dict[str, str]:
     """Return how a two-way call went, row by row."""
     return {
-        "codec": heard.codec,
+        "codec": str(report.codec),
         "sent": f"{heard.sent_seconds:.1f} s, then {heard.silence_seconds:.1f} s of silence",
         "heard": f"{report.audio.seconds:.1f} s",
         "cleared": f"{heard.cleared_seconds:.1f} s in {heard.clears} clears",

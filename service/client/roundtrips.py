@@ -45,7 +45,7 @@ class Report:
     two consecutive replies; a gap is a pause of more than two frame times, and a reconnect may be
     one.
     `reconnects_ms` has one time for each reconnect: from the end of a call to the first reply of
-    the next. A two-way call has `audio` and `heard` instead of all this.
+    the next. A two-way call has `codec`, `audio` and `heard` instead of all this.
     """
 
     asked_for: str | None

@@ -21,7 +21,9 @@ from service.client.messages import started
 from service.client.request import Request
 from service.client.roundtrips import OnReply, ReplyError, Report, RoundTrips
 from service.client.steps import Steps
-from service.client.twoway import HandlerError, OnMessage, TwoWay
+from service.client.twoway import HandlerError, OnMessage, TwoWay, start_of
+from service.dialects.raw import Caller
+from service.plain import plain
 
 #: Called after each lost or refused call with the error and the seconds until the next try. The
 #: seconds are None if every frame has been sent, because no other call is made then.
@@ -78,6 +80,7 @@ class Stream:
         self._trips = RoundTrips(*self._paced, on_reply)
         self._on_reply, self._on_message = on_reply, on_message
         self._talk: TwoWay | None = None
+        self._codec: str | None = None
 
     async def run(self) -> Report:
         """Send all frames, wait for all replies, and return the report; raise ClientError.
@@ -95,7 +98,9 @@ class Stream:
     def report(self) -> Report:
         """Return the report of all calls so far."""
         report, talk = self._trips.report(self.request), self._talk
-        return report if talk is None else replace(report, audio=talk.audio, heard=talk.heard())
+        if talk is None:
+            return report
+        return replace(report, codec=self._codec, audio=talk.audio, heard=talk.heard())
 
     async def _call(self) -> None:
         """Hold one call from the upgrade to the last reply; raise ClientError."""
@@ -115,7 +120,9 @@ class Stream:
             raise HandlerError("a handler answers, and it does not reply to each frame")
         if self._reconnect:
             raise HandlerError("a handler answers, and a lost talk cannot go on in another call")
-        return TwoWay(*self._paced, event, self._on_reply, self._on_message)
+        self._codec = plain(str(event.get("codec")))
+        start = start_of(event)
+        return TwoWay(Caller(start), start, *self._paced, self._on_reply, self._on_message)
 
     async def _call_again(self) -> None:
         """Hold one call after the other until every frame is sent; raise the last ClientError."""
