@@ -86,6 +86,7 @@ HOMES = {
     "msgspec": {
         "dialects.exotel",
         "dialects.media",
+        "dialects.openai",
         "dialects.plivo",
         "dialects.telnyx",
         "dialects.text",
