@@ -95,7 +95,7 @@ class TwoWay:
         self._frames, self._frame_seconds = frames, frame_seconds
         self._on_frame, self._on_message = on_frame, on_message
         self._marks: deque[tuple[float, Mark]] = deque()  # and when their audio is played
-        self._last_word = float("-inf")  # when the last frame is sent, or an event came
+        self._last_word = float("-inf")  # when the last frame is sent, or a message or digits came
         self._ending = "interrupted"
         self._clears = self._marks_heard = self._messages = 0
         self._bytes_sent = self._silent_bytes = 0
@@ -165,7 +165,8 @@ class TwoWay:
             if isinstance(each, bytes):
                 self._player.play(each, now)
             else:
-                self._last_word = max(self._last_word, now)
+                if isinstance(each, Digits | Message):
+                    self._last_word = max(self._last_word, now)
                 await self._obey(ws, each, now)
 
     async def _obey(self, ws: WebSocketConnection, event: Event, now: float) -> None:

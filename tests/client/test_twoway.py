@@ -155,6 +155,25 @@ async def test_after_the_audio_silence_is_sent_until_nothing_was_heard_for_long(
     assert report.heard.silence_seconds == pytest.approx(8.5, abs=0.03)
 
 
+@pytest.mark.parametrize(("event", "ends"), [
+    ({"type": "mark", "name": "heard-at-1"}, 0.5),
+    ({"type": "clear"}, 0.5),
+    ({"type": "message", "message": 1}, 9.0),
+    ({"type": "digits", "digits": "1"}, 9.0),
+])  # fmt: skip
+async def test_only_what_a_person_would_see_counts_as_heard(
+    use: Use, autojump_clock: Clock, event: dict[str, Any], ends: float
+) -> None:
+    async def script(bot: Bot) -> None:
+        for _ in range(9):
+            await trio.sleep(1)
+            await bot.say(**event)
+
+    bot = Bot(script)
+    await talk(use, bot)
+    assert bot.passed == pytest.approx(ends + LISTEN_SECONDS, abs=0.03)
+
+
 async def test_a_handler_that_sends_our_own_silence_back_does_not_keep_the_call(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
