@@ -25,6 +25,8 @@ from service.client import stream as client
 from service.client.backoff import PATIENCE_SECONDS
 from service.client.messages import ClosedError
 from service.config import Settings
+from service.dialects import twilio
+from service.dialects.events import Digits, Start
 from tests.peers.bots import tone
 from tests.peers.processes import ROOT, RT_AUDIO, SERVE, serving, spawn
 from tests.peers.reach import Service
@@ -352,6 +354,71 @@ def test_stream_talks_with_a_handler_and_reports_on_the_talk(tmp_path: Path) -> 
     assert told["heard"] == "0.3 s"
     assert told["ended"] == "the service hung up"
     assert wav.read(back) == Audio(tone(0.3), 8000)
+
+
+# rt-audio stream --dialect
+
+
+async def a_bot_of_twilios(ws: WebSocketConnection) -> None:
+    """Say what the call is, and a tenth of a second of audio; hang up once a key was pressed."""
+    half = twilio.DIALECT.service({})
+    while True:
+        heard = half.hear(await ws.get_message())
+        for event in () if isinstance(heard, bytes) else heard:
+            match event:
+                case Start():
+                    about = f"{ws.path}, {event.from_}, {event.to}, {event.parameters['name']}"
+                    await ws.send_message(half.audio(bytes(800)))
+                    await ws.send_message("{}")
+                case Digits(digits):
+                    await ws.aclose(1000, f"{about}, {digits}")
+
+
+def test_a_fake_telephone_calls_and_reports(use: Use, tmp_path: Path) -> None:
+    back = tmp_path / "back.wav"
+    use(talking(a_bot_of_twilios))
+    result = run("stream", str(SPEECH), "--dialect", "twilio", "--from", "+1", "--to", "+2",
+                 "--param", "name=Jane=Doe", "--digits", "5", "--out", str(back))  # fmt: skip
+    assert (result.exit_code, result.stderr) == (0, "")
+    told = rows(result.stdout)
+    names = ["dialect", "sent", "heard", "cleared", "marks", "messages", "skipped", "ended"]
+    assert list(told) == names
+    assert told["dialect"] == "twilio, ulaw at 8000 Hz"
+    assert told["skipped"].startswith("1 messages; the first: ")
+    assert told["ended"] == "the service hung up: /ws/twilio, +1, +2, Jane=Doe, 5"
+    assert wav.read(back) == Audio(bytes(800), 8000, "ulaw")
+
+
+def test_a_fake_telephone_calls_where_the_url_says(use: Use) -> None:
+    use(talking(a_bot_of_twilios))
+    result = run("stream", str(SPEECH), "--dialect", "twilio", "--url", "ws://bot.test/ws/audio",
+                 "--param", "name=", "--digits", "#")  # fmt: skip
+    assert rows(result.stdout)["ended"] == "the service hung up: /ws/audio, , , , #"
+
+
+def test_a_call_that_a_fake_telephone_cannot_make(use: Use) -> None:
+    use(closing(1000, 0))
+    for option in (("--encoding", "alaw"), ("--sample-rate", "16000")):
+        line = refused(run("stream", str(SPEECH), "--dialect", "twilio", *option))
+        assert line == "Error: twilio has audio in ulaw at 8000 Hz only"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--dialect", "twillio"], "'twillio' is not one of 'twilio', "),
+        (["--dialect", "twilio", "--reply", "ulaw"], "--reply has no use with --dialect."),
+        (["--dialect", "twilio", "--reconnect"], "--reconnect has no use with --dialect."),
+        (["--param", "a=b"], "--param needs --dialect."),
+        (["--sample-rate", "8000"], "--sample-rate needs --dialect."),
+        (["--dialect", "twilio", "--param", "=b"], "'=b' is not a name, an equals sign and"),
+        (["--digits", "1a"], "a telephone has the keys 0 to 9, *, # and A to D."),
+    ],
+)
+def test_options_that_do_not_fit_are_usage_errors(arguments: list[str], sentence: str) -> None:
+    result = run("stream", str(SPEECH), *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert sentence in result.stderr
 
 
 @pytest.mark.parametrize("option", ["--speed", "--frame-ms"])

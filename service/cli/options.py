@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from service.audio.encodings import ENCODINGS
+from service.dialects.events import DIGITS
 
 
 class Positive(click.FloatRange):
@@ -23,6 +24,24 @@ class Positive(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+
+def keys(context: click.Context, option: click.Parameter, value: str) -> str:
+    """Return the keys of a telephone; raise BadParameter."""
+    if not set(value) <= DIGITS:
+        raise click.BadParameter("a telephone has the keys 0 to 9, *, # and A to D.")
+    return value
+
+
+def named(
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """Return the values by name of texts such as `name=value`; raise BadParameter."""
+    parted = {value: value.partition("=") for value in values}
+    for value, (name, equals, _) in parted.items():
+        if not (name and equals):
+            raise click.BadParameter(f"{value!r} is not a name, an equals sign and a value.")
+    return {name: value for name, _, value in parted.values()}
 
 
 ENCODING = click.Choice(ENCODINGS)

@@ -1,7 +1,7 @@
 """`rt-audio stream`: options, progress and the report."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -10,26 +10,48 @@ from typing import TYPE_CHECKING
 
 import click
 
-from service.cli import options
+from service.cli import options, rows
 from service.cli.statuses import exit_statuses
+from service.dialects.book import DIALECTS
 
 if TYPE_CHECKING:
     from service.client.dial import ClientError
-    from service.client.roundtrips import Report
-    from service.client.stream import Stream
-    from service.client.twoway import Heard
 
 
 _FILE = click.Path(path_type=Path)
+#: Options that a call in a provider's dialect has no use for, and those of such a call alone.
+_WITHOUT_DIALECT = ("reply", "reply_rate", "codec", "reconnect")
+_WITH_DIALECT = ("sample_rate", "from_", "to", "parameters", "digits")
 
 
 @click.command()
 @click.argument("file", metavar="FILE.wav", type=_FILE)
 @options.url
-@click.option("--encoding", type=options.ENCODING, help="What to send.  [default: as in the file]")
+@click.option(
+    "--dialect",
+    type=click.Choice(tuple(DIALECTS)),
+    help="Call as this provider does, at /ws/DIALECT unless --url says where.",
+)
+@click.option(
+    "--encoding",
+    type=options.ENCODING,
+    help="What to send.  [default: as in the file, or the dialect's own]",
+)
 @click.option("--reply", type=options.ENCODING, help="What to get back.  [default: as it was sent]")
 @click.option("--reply-rate", type=int, help="Samples a second to get back.  [default: as sent]")
 @click.option("--codec", help="Codec tier to ask for: audioop, numpy or pure_python.")
+@click.option("--sample-rate", type=int, help="With --dialect: samples a second, both ways.")
+@click.option("--from", "from_", metavar="NUMBER", help="With --dialect: who calls.")
+@click.option("--to", metavar="NUMBER", help="With --dialect: who is called.")
+@click.option(
+    "--param",
+    "parameters",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=options.named,
+    help="With --dialect: a parameter of the call's user; may be given again.",
+)
+@click.option("--digits", default="", callback=options.keys, help="With --dialect: keys to press.")
 @options.token
 @click.option("--out", type=_FILE, metavar="BACK.wav", help="Write what comes back here.")
 @click.option(
@@ -53,10 +75,16 @@ def stream(
     context: click.Context,
     file: Path,
     url: str,
+    dialect: str | None,
     encoding: str | None,
     reply: str | None,
     reply_rate: int | None,
     codec: str | None,
+    sample_rate: int | None,
+    from_: str | None,
+    to: str | None,
+    parameters: dict[str, str],
+    digits: str,
     token: str | None,
     out: Path | None,
     frame_ms: float,
@@ -69,41 +97,70 @@ def stream(
     seconds after the file.
 
     The query of the URL may have the parameters of the service; an option must agree with it.
+
+    With --dialect this is a fake telephone, in the provider's format unless --encoding or
+    --sample-rate ask for another one of its formats.
     """
     import trio
 
     from service.audio import wav
     from service.client.dial import ClientError
+    from service.client.phone import Phone, PhoneReport
     from service.client.stream import Stream
 
+    _check(context, dialect)
+    if dialect is not None and _is_default(context, "url"):
+        url = url.replace("/ws/audio", f"/ws/{dialect}")
+    call: Phone | Stream
     try:
         audio = wav.read(file)
         if out is not None:
             wav.check_writable(out)
         with _progress(file.name, audio.seconds) as (advance, say):
-            stream = Stream(
-                audio,
-                url,
-                encoding=encoding,
-                reply=reply,
-                codec=codec,
-                reply_rate=reply_rate,
-                token=token,
-                frame_ms=frame_ms,
-                speed=speed,
-                reconnect=reconnect,
-                on_reply=advance,
-                on_loss=lambda error, wait: say(_loss(error, wait)),
-                on_message=say,
-            )
-            ending = trio.run(_ending, stream)
+            if dialect is None:
+                call = Stream(
+                    audio,
+                    url,
+                    encoding=encoding,
+                    reply=reply,
+                    codec=codec,
+                    reply_rate=reply_rate,
+                    token=token,
+                    frame_ms=frame_ms,
+                    speed=speed,
+                    reconnect=reconnect,
+                    on_reply=advance,
+                    on_loss=lambda error, wait: say(_loss(error, wait)),
+                    on_message=say,
+                )
+            else:
+                call = Phone(
+                    audio,
+                    url,
+                    DIALECTS[dialect],
+                    encoding=encoding,
+                    sample_rate=sample_rate,
+                    from_=from_ or "",
+                    to=to or "",
+                    parameters=parameters,
+                    digits=digits,
+                    token=token,
+                    frame_ms=frame_ms,
+                    speed=speed,
+                    on_frame=advance,
+                    on_message=say,
+                )
+            ending = trio.run(_ending, call.run)
     except (ClientError, wav.WavError) as error:
         raise click.ClickException(str(error)) from None
-    report = stream.report()
-    if report.heard is not None:
-        _table(_talk(report, report.heard))
-    elif report.frames_sent:
-        _table(_figures(report, reconnect=reconnect))
+    report = call.report()
+    told = (
+        rows.called(report)
+        if isinstance(report, PhoneReport)
+        else rows.streamed(report, reconnect=reconnect)
+    )
+    for name, value in told.items():
+        click.echo(f"{name:10}  {value}")
     sentences = [str(ending)] if isinstance(ending, ClientError) else []
     if out is not None and report.audio.data:
         try:
@@ -117,8 +174,23 @@ def stream(
     context.exit(1 if sentences else 0)
 
 
-async def _ending(stream: "Stream") -> "ClientError | KeyboardInterrupt | None":
-    """Run the stream, and return the reason for an early end.
+def _check(context: click.Context, dialect: str | None) -> None:
+    """Raise UsageError for an option that has no use with, or without, a dialect."""
+    useless = _WITH_DIALECT if dialect is None else _WITHOUT_DIALECT
+    for option in context.command.params:
+        if option.name in useless and not _is_default(context, option.name):
+            fit = "needs" if dialect is None else "has no use with"
+            raise click.UsageError(f"{option.opts[0]} {fit} --dialect.")
+
+
+def _is_default(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT
+
+
+async def _ending(
+    run: "Callable[[], Awaitable[object]]",
+) -> "ClientError | KeyboardInterrupt | None":
+    """Run the call, and return the reason for an early end.
 
     Ctrl-C cancels the stream, and a cancelled stream closes its call properly.
     """
@@ -138,7 +210,7 @@ async def _ending(stream: "Stream") -> "ClientError | KeyboardInterrupt | None":
 
             nursery.start_soon(interrupt)
             try:
-                await stream.run()
+                await run()
             except ClientError as error:
                 ending = error
             nursery.cancel_scope.cancel()
@@ -178,49 +250,3 @@ def _progress(
 
 def _loss(error: "ClientError", wait: float | None) -> str:
     return str(error) if wait is None else f"{error}; trying again in {wait:.1f} s"
-
-
-def _table(rows: dict[str, str]) -> None:
-    for name, value in rows.items():
-        click.echo(f"{name:10}  {value}")
-
-
-def _talk(report: "Report", heard: "Heard") -> dict[str, str]:
-    """Return how a two-way call went, row by row."""
-    return {
-        "codec": str(report.codec),
-        "sent": f"{heard.sent_seconds:.1f} s, then {heard.silence_seconds:.1f} s of silence",
-        "heard": f"{report.audio.seconds:.1f} s",
-        "cleared": f"{heard.cleared_seconds:.1f} s in {heard.clears} clears",
-        "marks": f"{heard.marks} heard",
-        "messages": f"{heard.messages}",
-        "ended": heard.ending,
-    }
-
-
-def _figures(report: "Report", reconnect: bool) -> dict[str, str]:
-    """Return the figures of the round trips, row by row."""
-    codec = report.codec or "not said"
-    if report.asked_for is not None and report.asked_for.lower() != report.codec:
-        codec += f" (asked for: {report.asked_for})"
-    times = (
-        f"p50 {report.p50_ms:.2f}, p95 {report.p95_ms:.2f}, p99 {report.p99_ms:.2f}, "
-        f"max {report.max_ms:.2f} ms"
-    )
-    rows = {
-        "codec": codec,
-        "frames": f"{report.frames_sent:,} sent, {report.frames_received:,} received",
-        "bytes": f"{report.bytes_sent:,} sent, {report.bytes_received:,} received",
-        "round trip": times if report.frames_received else "no reply came",
-        "gaps": f"{report.gaps} over {2 * report.frame_ms:g} ms; "
-        f"the longest pause was {report.longest_pause_ms:.1f} ms",
-    }
-    if report.warning is not None:
-        rows["warning"] = report.warning
-    if reconnect:
-        longest = max(report.reconnects_ms, default=0.0)
-        rows["reconnects"] = (
-            f"{len(report.reconnects_ms)}; the longest took {longest:.1f} ms; "
-            f"frames unanswered: {report.frames_unanswered}"
-        )
-    return rows

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -110,6 +110,11 @@ class Address:
         more = urlencode({name: parameters[name] for name in parameters if name not in own})
         return replace(self, query="&".join(filter(None, (self.query, more))))
 
+    @property
+    def target(self) -> str:
+        """What is asked for in the request: the path and the query."""
+        return f"{self.path}?{self.query}" if self.query else self.path
+
     def __str__(self) -> str:
         return f"{'wss' if self.secure else 'ws'}://{self.host_header}{self.path}"
 
@@ -119,6 +124,7 @@ async def connection(
     address: Address,
     token: str | None = None,
     *,
+    subprotocols: Sequence[str] = (),
     max_message_size: int = 2**20,
     steps: Steps | None = None,
 ) -> AsyncIterator[WebSocketConnection]:
@@ -141,7 +147,8 @@ async def connection(
                     nursery,
                     _Answering(transport, address),  # type: ignore[arg-type]
                     address.host_header,
-                    f"{address.path}?{address.query}",
+                    address.target,
+                    subprotocols=subprotocols,
                     extra_headers=headers,
                     max_message_size=max_message_size,
                 )

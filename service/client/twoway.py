@@ -16,19 +16,22 @@ from wsproto.utilities import LocalProtocolError
 
 from service.audio.encodings import BYTES_PER_SAMPLE, SILENCE
 from service.audio.wav import Audio
-from service.client.dial import ClientError
+from service.client.dial import CLOSE_SECONDS, ClientError
 from service.client.messages import ClosedError, receive
 from service.client.player import Player
 from service.dialects.events import (
+    Alive,
     BadMessage,
     Clear,
     Cleared,
     Digits,
     Event,
+    Fault,
     Format,
     Mark,
     Message,
     Start,
+    Stop,
 )
 from service.dialects.half import Half
 from service.plain import plain
@@ -49,7 +52,7 @@ class Heard:
     """How a two-way call went; the seconds are of audio.
 
     After its own audio the caller sent silence. Of what came, the handler cleared some before it
-    was played. `marks` were heard and returned.
+    was played. `marks` were heard and returned. `skipped` says what was wrong with messages.
     """
 
     sent_seconds: float
@@ -58,6 +61,7 @@ class Heard:
     cleared_seconds: float
     marks: int
     messages: int
+    skipped: tuple[str, ...]
     ending: str
 
 
@@ -77,6 +81,8 @@ class TwoWay:
     """One two-way call: frames, then silence, until one side hangs up.
 
     `half` is how the caller speaks. `start` has the formats of what it sends and plays.
+    `digits` are pressed as soon as the audio has begun. With `returns_marks` a clear brings the
+    marks back which wait.
     """
 
     def __init__(
@@ -87,6 +93,9 @@ class TwoWay:
         frame_seconds: float,
         on_frame: Callable[[int, int], None],
         on_message: OnMessage,
+        *,
+        digits: str = "",
+        returns_marks: bool = False,
     ) -> None:
         sent, played = start.heard, start.played
         self._half, self._played, self._player = half, played, Player(played)
@@ -94,9 +103,12 @@ class TwoWay:
         self._bytes_per_second = sent.rate * BYTES_PER_SAMPLE[sent.encoding]
         self._frames, self._frame_seconds = frames, frame_seconds
         self._on_frame, self._on_message = on_frame, on_message
+        self._digits, self._returns_marks = digits, returns_marks
         self._marks: deque[tuple[float, Mark]] = deque()  # and when their audio is played
         self._last_word = float("-inf")  # when the last frame is sent, or a message or digits came
         self._ending = "interrupted"
+        self._hung_up = False  # by an event of the service
+        self._skipped: list[str] = []
         self._clears = self._marks_heard = self._messages = 0
         self._bytes_sent = self._silent_bytes = 0
 
@@ -106,10 +118,14 @@ class TwoWay:
         A close with 1000 is the handler's way to hang up, and no error.
         """
         self._last_word = trio.current_time() + len(self._frames) * self._frame_seconds
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._speak, ws)
-            await self._listen(ws, peer)
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._speak, ws)
+                await self._listen(ws, peer)
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                await self.tell(ws, Stop())
 
     async def _speak(self, ws: WebSocketConnection) -> None:
         due = trio.current_time()
@@ -120,6 +136,8 @@ class TwoWay:
                 self._bytes_sent += len(frame)
                 self._last_word = max(self._last_word, trio.current_time())
                 self._on_frame(number, len(self._frames))
+                if number == 1 and self._digits:
+                    await self.tell(ws, Digits(self._digits))
                 due += self._frame_seconds
             # A microphone does not stop: who waits for a pause waits for silent frames.
             while True:
@@ -129,7 +147,7 @@ class TwoWay:
                 due += len(self._silence) / self._bytes_per_second
 
     async def _listen(self, ws: WebSocketConnection, peer: str) -> None:
-        while True:
+        while not self._hung_up:
             message: bytes | str | None = None
             with trio.move_on_at(min([self._patience, *(due for due, _ in self._marks)])):
                 try:
@@ -145,21 +163,27 @@ class TwoWay:
                 self._ending = f"nothing was heard for {LISTEN_SECONDS:g} s"
                 return
             if message is not None:
-                await self._take(ws, message, now)
+                await self._take(ws, peer, message, now)
             while self._marks and self._marks[0][0] <= now:
                 self._marks_heard += 1
-                await self._tell(ws, self._marks.popleft()[1])
+                await self.tell(ws, self._marks.popleft()[1])
 
     @property
     def _patience(self) -> float:
         """Until when to listen if nothing but silence comes; an echo of our own never ends."""
         return max(self._last_word, self._player.sound_until) + LISTEN_SECONDS
 
-    async def _take(self, ws: WebSocketConnection, message: bytes | str, now: float) -> None:
+    async def _take(
+        self, ws: WebSocketConnection, peer: str, message: bytes | str, now: float
+    ) -> None:
         """Play audio, and obey events."""
         try:
             told = self._half.hear(message)
-        except BadMessage:  # another version's
+        except BadMessage as bad:
+            if bad.code is not None:
+                await ws.aclose(bad.code, str(bad))
+                raise ClientError(f"{peer} sent a wrong message: {plain(str(bad))}") from None
+            self._skipped.append(plain(str(bad)))
             return
         for each in (told,) if isinstance(told, bytes) else told:
             if isinstance(each, bytes):
@@ -174,16 +198,27 @@ class TwoWay:
             case Mark():
                 self._marks.append((max(self._player.until, now), event))
             case Clear():
-                self._marks.clear()
                 self._clears += 1
-                await self._tell(ws, Cleared(self._player.clear(now)))
+                await self.tell(ws, Cleared(self._player.clear(now)))
+                while self._marks:
+                    _, mark = self._marks.popleft()
+                    if self._returns_marks:
+                        await self.tell(ws, mark)
             case Digits(digits):
                 self._on_message(f"digits: {digits}")
             case Message(data):
                 self._messages += 1
                 self._on_message(f"message: {plain(json.dumps(data, ensure_ascii=False))}")
+            case Alive():
+                await self.tell(ws, event)
+            case Fault(text):
+                self._on_message(f"fault: {plain(text)}")
+            case Stop():
+                self._hung_up = True
+                self._ending = "the service hung up"
 
-    async def _tell(self, ws: WebSocketConnection, event: Event) -> None:
+    async def tell(self, ws: WebSocketConnection, event: Event) -> None:
+        """Say an event, if the dialect has a word for it."""
         with suppress(ConnectionClosed, LocalProtocolError):  # the next `receive` says how it ended
             for message in self._half.say(event):
                 await ws.send_message(message)
@@ -208,5 +243,6 @@ class TwoWay:
             cleared_seconds=player.seconds(player.cleared_bytes),
             marks=self._marks_heard,
             messages=self._messages,
+            skipped=tuple(self._skipped),
             ending=self._ending,
         )

@@ -274,4 +274,5 @@ DIALECT = Dialect(
     lead_seconds=0.06,
     pings=False,
     hangup_causes=True,
+    formats=tuple(_NAMES),
 )

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from service.dialects import media
-from service.dialects.events import Start
+from service.dialects.events import Format, Start
 from service.dialects.half import Dialect
 from service.dialects.media import carried, named
 from service.dialects.text import converted, encoded, strings
@@ -97,4 +97,10 @@ class Provider(media.Provider):
         }
 
 
-DIALECT = Dialect("exotel", Service, Provider, whole_frames=True)
+DIALECT = Dialect(
+    "exotel",
+    Service,
+    Provider,
+    whole_frames=True,
+    formats=tuple(Format("pcm16", rate) for rate in (8000, 16000, 24000)),
+)

@@ -16,7 +16,7 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.dialects.events import BadMessage, Event, Message, Slip, Start
+from service.dialects.events import BadMessage, Event, Format, Message, Slip, Start
 from service.dialects.half import Dialect
 from service.dialects.linear import alike, linear, whole
 from service.dialects.text import anything, encoded, strings
@@ -116,4 +116,10 @@ def _said(event: Event) -> Sequence[str]:
 
 
 # What was sent is heard, whatever the handler clears: so little is sent ahead.
-DIALECT = Dialect("freeswitch", Service, Provider, lead_seconds=0.1)
+DIALECT = Dialect(
+    "freeswitch",
+    Service,
+    Provider,
+    lead_seconds=0.1,
+    formats=tuple(Format("pcm16", rate) for rate in _RATES),
+)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.dialects.events import Event, Start
+from service.dialects.events import Event, Format, Start
 
 #: What goes over a WebSocket: text, or binary.
 Message = bytes | str
@@ -43,7 +43,8 @@ class Dialect:
     The peer offers one of `subprotocols`, if it wants one agreed on. Audio is sent to it
     `lead_seconds` ahead of the clock; with `whole_frames` in frames of exactly 20 ms. A peer that
     cannot stand WebSocket `pings` is told `Alive` instead. `hangup_causes` says that it closes with
-    the cause of the hang-up (ITU-T Q.850) for a code.
+    the cause of the hang-up (ITU-T Q.850) for a code. `returns_marks` says that a clear brings the
+    marks back which wait. A call may have one of `formats`, and has the first by default.
     """
 
     name: str
@@ -54,3 +55,5 @@ class Dialect:
     lead_seconds: float = 0.2
     pings: bool = True
     hangup_causes: bool = False
+    returns_marks: bool = False
+    formats: tuple[Format, ...] = (Format("ulaw", 8000),)

@@ -16,6 +16,7 @@ from service.dialects.events import (
     Clear,
     Digits,
     Event,
+    Format,
     Mark,
     Slip,
     Start,
@@ -159,5 +160,10 @@ def _without_signs(audio: bytes) -> bytes:
 
 
 DIALECT = Dialect(
-    "jambonz", Service, Provider, subprotocols=("audio.jambonz.org", "audio.drachtio.org")
+    "jambonz",
+    Service,
+    Provider,
+    subprotocols=("audio.jambonz.org", "audio.drachtio.org"),
+    returns_marks=True,
+    formats=tuple(Format("pcm16", rate) for rate in (8000, 16000, 24000, 48000)),
 )

@@ -20,6 +20,7 @@ from service.dialects.events import (
     Cleared,
     Digits,
     Event,
+    Format,
     Mark,
     Start,
 )
@@ -172,4 +173,9 @@ def _parameters(headers: object) -> dict[str, str]:
     return {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) == 2}
 
 
-DIALECT = Dialect("plivo", Service, Provider)
+DIALECT = Dialect(
+    "plivo",
+    Service,
+    Provider,
+    formats=(Format("ulaw", 8000), Format("pcm16", 8000), Format("pcm16", 16000)),
+)

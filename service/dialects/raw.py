@@ -36,7 +36,11 @@ class Service:
     def hear(self, message: bytes | str) -> bytes | tuple[Event, ...]:
         if isinstance(message, bytes):
             return message
-        return (_event(message, _from_caller, "a mark, cleared, digits or message event"),)
+        return (
+            _event(
+                message, _from_caller, "a mark, cleared, digits or message event", UNSUPPORTED_DATA
+            ),
+        )
 
     def audio(self, audio: bytes) -> bytes:
         return audio
@@ -46,7 +50,7 @@ class Service:
 
 
 class Caller:
-    """The caller's half, of a caller that takes events."""
+    """The caller's half, of a caller that takes events. It skips those of another version."""
 
     marks = clears = True
 
@@ -56,7 +60,7 @@ class Caller:
     def hear(self, message: bytes | str) -> bytes | tuple[Event, ...]:
         if isinstance(message, bytes):
             return message
-        return (_event(message, _from_service, "a mark, clear, digits or message event"),)
+        return (_event(message, _from_service, "a mark, clear, digits or message event", None),)
 
     def audio(self, audio: bytes) -> bytes:
         return audio
@@ -65,14 +69,16 @@ class Caller:
         return _said(event)
 
 
-def _event(text: str, understood: Callable[[Any], Event | None], wanted: str) -> Event:
+def _event(
+    text: str, understood: Callable[[Any], Event | None], wanted: str, code: int | None
+) -> Event:
     try:
         told = _decode(text)
     except (ValueError, RecursionError):
-        raise BadMessage(Slip.NOT_JSON, "a text message must be JSON", UNSUPPORTED_DATA) from None
+        raise BadMessage(Slip.NOT_JSON, "a text message must be JSON", code) from None
     event = understood(told)
     if event is None:
-        raise BadMessage(Slip.BAD_EVENT, f"a text message must be {wanted}", UNSUPPORTED_DATA)
+        raise BadMessage(Slip.BAD_EVENT, f"a text message must be {wanted}", code)
     return event
 
 

@@ -13,7 +13,17 @@ import msgspec
 
 from service.audio.rates import RATES
 from service.dialects import media
-from service.dialects.events import BadMessage, Digits, Event, Fault, Lost, Slip, Start, Stop
+from service.dialects.events import (
+    BadMessage,
+    Digits,
+    Event,
+    Fault,
+    Format,
+    Lost,
+    Slip,
+    Start,
+    Stop,
+)
 from service.dialects.half import Dialect
 from service.dialects.media import Heard, carried, named
 from service.dialects.text import converted, encoded, strings
@@ -178,4 +188,14 @@ class Provider(media.Provider):
         }
 
 
-DIALECT = Dialect("telnyx", Service, Provider)
+DIALECT = Dialect(
+    "telnyx",
+    Service,
+    Provider,
+    returns_marks=True,
+    formats=(
+        Format("ulaw", 8000),
+        Format("alaw", 8000),
+        *(Format("pcm16", rate) for rate in (8000, 16000, 22050, 24000, 48000)),
+    ),
+)

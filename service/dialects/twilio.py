@@ -96,4 +96,4 @@ class Provider(media.Provider):
         }
 
 
-DIALECT = Dialect("twilio", Service, Provider)
+DIALECT = Dialect("twilio", Service, Provider, returns_marks=True)

@@ -18,6 +18,7 @@ from service.dialects.events import (
     Cleared,
     Digits,
     Event,
+    Format,
     Mark,
     Slip,
     Start,
@@ -146,4 +147,10 @@ def _early() -> BadMessage:
     return BadMessage(Slip.BEFORE_START, "the stream has not begun")
 
 
-DIALECT = Dialect("vonage", Service, Provider, whole_frames=True)
+DIALECT = Dialect(
+    "vonage",
+    Service,
+    Provider,
+    whole_frames=True,
+    formats=(Format("pcm16", 16000), Format("pcm16", 8000), Format("pcm16", 24000)),
+)

@@ -234,6 +234,7 @@ async def test_messages_and_digits_are_shown_and_unknown_events_are_not(
     assert said == ['message: {"text": "gr\u00fc\u00df\\u001b[2J"}', "digits: 12#"]
     assert report.heard is not None
     assert report.heard.messages == 1
+    assert len(report.heard.skipped) == 3
 
 
 @pytest.mark.parametrize(

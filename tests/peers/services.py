@@ -14,12 +14,16 @@ Use = Callable[[Service], None]
 
 
 def talking(conversation: Conversation, *headers: tuple[bytes, bytes]) -> Service:
-    """Return a service that agrees to the upgrade, with these headers, and then talks like this."""
+    """Return a service that agrees to the upgrade, with these headers, and then talks like this.
+
+    It agrees to the first subprotocol that is offered.
+    """
 
     async def service(stream: trio.StapledStream[Any, Any]) -> None:
         async with trio.open_nursery() as nursery:
             request = await wrap_server_stream(nursery, stream)
-            ws = await request.accept(extra_headers=list(headers))
+            agreed = next(iter(request.proposed_subprotocols), None)
+            ws = await request.accept(subprotocol=agreed, extra_headers=list(headers))
             with suppress(ConnectionClosed):
                 await conversation(ws)
         await stream.aclose()
