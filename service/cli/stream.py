@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 #: Options that a call in a provider's dialect has no use for, and those of such a call alone.
 _WITHOUT_DIALECT = ("reply", "reply_rate", "codec", "reconnect")
-_WITH_DIALECT = ("sample_rate", "from_", "to", "parameters", "digits")
+_WITH_DIALECT = ("sample_rate", "from_", "to", "parameters")
 
 
 @click.command()
@@ -51,7 +51,7 @@ _WITH_DIALECT = ("sample_rate", "from_", "to", "parameters", "digits")
     callback=options.named,
     help="With --dialect: a parameter of the call's user; may be given again.",
 )
-@click.option("--digits", default="", callback=options.keys, help="With --dialect: keys to press.")
+@click.option("--digits", default="", callback=options.keys, help="Keys to press at the start.")
 @options.token
 @click.option("--out", type=_FILE, metavar="BACK.wav", help="Write what comes back here.")
 @click.option(
@@ -125,6 +125,7 @@ def stream(
                     reply=reply,
                     codec=codec,
                     reply_rate=reply_rate,
+                    digits=digits,
                     token=token,
                     frame_ms=frame_ms,
                     speed=speed,

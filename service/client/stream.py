@@ -42,6 +42,7 @@ class Stream:
         reply: str | None = None,
         codec: str | None = None,
         reply_rate: int | None = None,
+        digits: str = "",
         token: str | None = None,
         frame_ms: float = 20,
         speed: float = 1,
@@ -61,7 +62,8 @@ class Stream:
         reply at the end of a call stay without one.
 
         A call that a handler answers is a two-way call, whose report has `heard`. Such a call needs
-        `on_message`, and no `reconnect`.
+        `on_message`, and no `reconnect`. `digits`, which are pressed as soon as the audio has
+        begun, need such a call.
         """
         if not (isfinite(frame_ms) and isfinite(speed) and frame_ms > 0 and speed > 0):
             raise ValueError("frame_ms and speed must be positive numbers")
@@ -70,7 +72,7 @@ class Stream:
             audio, url, encoding=encoding, reply=reply, codec=codec, reply_rate=reply_rate
         )
         self._token, self._reconnect, self._on_loss = token, reconnect, on_loss
-        self._steps = steps
+        self._steps, self._digits = steps, digits
         audio = self.request.audio
         # No frame is longer than the audio, which bounds what may be an enormous number.
         samples = max(1, round(min(len(audio.data), audio.sample_rate * frame_ms / 1000)))
@@ -112,6 +114,8 @@ class Stream:
             if event.get("handler"):
                 self._talk = self._two_way(event)
                 await self._talk.run(ws, str(address))
+            elif self._digits:
+                raise HandlerError("digits are for a handler, and none answers")
             else:
                 await self._trips.run(ws, str(address))
 
@@ -122,7 +126,14 @@ class Stream:
             raise HandlerError("a handler answers, and a lost talk cannot go on in another call")
         self._codec = plain(str(event.get("codec")))
         start = start_of(event)
-        return TwoWay(Caller(start), start, *self._paced, self._on_reply, self._on_message)
+        return TwoWay(
+            Caller(start),
+            start,
+            *self._paced,
+            self._on_reply,
+            self._on_message,
+            digits=self._digits,
+        )
 
     async def _call_again(self) -> None:
         """Hold one call after the other until every frame is sent; raise the last ClientError."""

@@ -237,6 +237,18 @@ async def test_messages_and_digits_are_shown_and_unknown_events_are_not(
     assert len(report.heard.skipped) == 3
 
 
+async def test_digits_are_pressed_once_the_audio_has_begun(use: Use, autojump_clock: Clock) -> None:
+    bot = Bot(lambda bot: bot.play(1))
+    await talk(use, bot, digits="12#")
+    assert bot.told == [(0.0, {"type": "digits", "digits": "12#"})]
+
+
+async def test_an_echo_hears_no_digits(nursery: trio.Nursery) -> None:
+    service = await start(nursery)
+    with pytest.raises(HandlerError, match="digits are for a handler, and none answers"):
+        await client.Stream(HALF, service.url, on_message=print, digits="1").run()
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
