@@ -9,20 +9,22 @@ samples     that come back for a frame; "empty" is the share of calls that retur
 alias       down to 8 kHz: what a tone of 6 kHz leaves there; up: all that is not the tone of
             3 kHz, its images above all. In dB of the tone, and -120 where nothing is left
 at 3.2 kHz  the gain there, in dB
-us          the least time of a frame over all rounds, in which the resamplers take turns; in
-            brackets how many times this service's
+us          the median time of a frame over all rounds, in which the resamplers take turns; in
+            brackets how many times this service's, the median of each round's own ratio
 """
 
 import argparse
 import platform
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
-from time import perf_counter
+from statistics import median
 
 import numpy as np
 import samplerate
 import soxr
+from harness.turns import in_turns
 from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -39,43 +41,31 @@ Convert = Callable[[bytes], bytes]
 
 PAIRS = ((8000, 16000), (16000, 8000), (24000, 8000), (48000, 8000), (44100, 8000), (8000, 48000))
 FRAMES_A_SECOND = 50
+AND_BACK = "this service, and back"
 AMPLITUDE = 30000.0
 
 
-def own(source: int, target: int) -> Convert:
-    """Return this service's."""
-    return Resampler(source, target).convert
+def by_soxr(quality: str, source: int, target: int) -> Convert:
+    """Return libsoxr's at one of its qualities."""
+    stream = soxr.ResampleStream(source, target, 1, dtype="int16", quality=quality)
+
+    def convert(pcm: bytes) -> bytes:
+        back: bytes = stream.resample_chunk(np.frombuffer(pcm, "<i2")).tobytes()
+        return back
+
+    return convert
 
 
-def by_soxr(quality: str) -> Callable[[int, int], Convert]:
-    """Return a maker of libsoxr's at one of its qualities."""
+def by_samplerate(quality: str, source: int, target: int) -> Convert:
+    """Return libsamplerate's at one of its qualities, which works in float32."""
+    stream, ratio = samplerate.Resampler(quality, channels=1), target / source
 
-    def make(source: int, target: int) -> Convert:
-        stream = soxr.ResampleStream(source, target, 1, dtype="int16", quality=quality)
+    def convert(pcm: bytes) -> bytes:
+        samples = np.frombuffer(pcm, "<i2").astype(np.float32)
+        back: Signal = np.rint(stream.process(samples, ratio))
+        return np.clip(back, -32768, 32767).astype("<i2").tobytes()
 
-        def convert(pcm: bytes) -> bytes:
-            back: bytes = stream.resample_chunk(np.frombuffer(pcm, "<i2")).tobytes()
-            return back
-
-        return convert
-
-    return make
-
-
-def by_samplerate(quality: str) -> Callable[[int, int], Convert]:
-    """Return a maker of libsamplerate's at one of its qualities, which works in float32."""
-
-    def make(source: int, target: int) -> Convert:
-        stream, ratio = samplerate.Resampler(quality, channels=1), target / source
-
-        def convert(pcm: bytes) -> bytes:
-            samples = np.frombuffer(pcm, "<i2").astype(np.float32)
-            back: Signal = np.rint(stream.process(samples, ratio))
-            return np.clip(back, -32768, 32767).astype("<i2").tobytes()
-
-        return convert
-
-    return make
+    return convert
 
 
 def by_audioop(source: int, target: int) -> Convert:
@@ -92,12 +82,12 @@ def by_audioop(source: int, target: int) -> Convert:
 
 
 MAKERS: dict[str, Callable[[int, int], Convert]] = {
-    "this service": own,
-    "soxr HQ": by_soxr("HQ"),
-    "soxr LQ": by_soxr("LQ"),
-    "soxr QQ": by_soxr("QQ"),
-    "samplerate fastest": by_samplerate("sinc_fastest"),
-    "samplerate medium": by_samplerate("sinc_medium"),
+    "this service": lambda source, target: Resampler(source, target).convert,
+    "soxr HQ": partial(by_soxr, "HQ"),
+    "soxr LQ": partial(by_soxr, "LQ"),
+    "soxr QQ": partial(by_soxr, "QQ"),
+    "samplerate fastest": partial(by_samplerate, "sinc_fastest"),
+    "samplerate medium": partial(by_samplerate, "sinc_medium"),
     "audioop.ratecv": by_audioop,
 }
 
@@ -153,51 +143,42 @@ def purity(make: Callable[[int, int], Convert], source: int, target: int) -> flo
     return decibels(float(np.sqrt(2 * rest)) / AMPLITUDE)
 
 
-def least_times(source: int, target: int, rounds: int) -> dict[str, float]:
-    """Return the least seconds of a frame for each resampler."""
+def feed(convert: Convert, sound: list[bytes]) -> Callable[[], None]:
+    """Return what converts all frames of a sound."""
+
+    def work() -> None:
+        for frame in sound:
+            convert(frame)
+
+    return work
+
+
+def us_a_frame(source: int, target: int, seconds: float) -> dict[str, list[float]]:
+    """Return the time of a frame, round by round, for each resampler."""
     noise = np.random.default_rng(711).integers(-30000, 30000, source, np.int16).tobytes()
     size = 2 * source // FRAMES_A_SECOND
     sound = [noise[at : at + size] for at in range(0, len(noise) - size + 1, size)]
-    resamplers = {name: make(source, target) for name, make in MAKERS.items()}
-    least = dict.fromkeys(MAKERS, float("inf"))
-    for _ in range(rounds):
-        for name, convert in resamplers.items():
-            began = perf_counter()
-            for frame in sound:
-                convert(frame)
-            least[name] = min(least[name], (perf_counter() - began) / len(sound))
-    return least
+    works = {name: feed(make(source, target), sound) for name, make in MAKERS.items()}
+    if (source, target) == (8000, 16000):
+        up, down = Resampler(source, target), Resampler(target, source)
+        works[AND_BACK] = feed(lambda pcm: down.convert(up.convert(pcm)), sound)
+    rounds = in_turns(works, seconds)
+    return {name: [1e6 * time / len(sound) for time in times] for name, times in rounds.items()}
 
 
-def there_and_back(rounds: int) -> float:
-    """Return the least seconds of a frame from 8 to 16 kHz and back by this service."""
-    up, down = Resampler(8000, 16000), Resampler(16000, 8000)
-    sound = frames(440, 8000, 1)
-    least = float("inf")
-    for _ in range(rounds):
-        began = perf_counter()
-        for frame in sound:
-            down.convert(up.convert(frame))
-        least = min(least, (perf_counter() - began) / len(sound))
-    return least
-
-
-def row(name: str, source: int, target: int, least: dict[str, float]) -> list[str]:
-    """Return what is shown of a resampler."""
+def row(name: str, source: int, target: int) -> list[str]:
+    """Return what is shown of a resampler, but for its time."""
     make = MAKERS[name]
     shortest, longest, counts = latency(make(source, target), source, target)
     back, _ = answered(make(source, target), frames(3200, source))
     gain = decibels(abs(fitted(back, 3200, target)[0]) / AMPLITUDE)
     fewest, most, empty = counts.min(), counts.max(), np.mean(counts == 0)
     samples = f"{fewest:.0f}" if fewest == most else f"{fewest:.0f}..{most:.0f}"
-    late = f"{shortest:.1f}" if longest - shortest < 0.15 else f"{shortest:.1f}..{longest:.1f}"
     return [
-        name,
-        late,
+        f"{shortest:.1f}" if longest - shortest < 0.15 else f"{shortest:.1f}..{longest:.1f}",
         samples + (f", {empty:.0%} empty" if empty else ""),
         f"{purity(make, source, target):.0f}",
         f"{round(gain, 2) + 0.0:.2f}",  # no -0.00
-        f"{1e6 * least[name]:.1f} ({least[name] / least['this service']:.1f}x)",
     ]
 
 
@@ -205,20 +186,19 @@ def main() -> None:
     """Measure each pair of rates, and print a table for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a few seconds; not for quoting")
-    rounds = 5 if parser.parse_args().quick else 60
+    seconds = 0.2 if parser.parse_args().quick else 2
     console = Console(width=110)
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "soxr", "samplerate"))
     console.print(f"Python {platform.python_version()}, {packages}, {platform.machine()}")
     for source, target in PAIRS:
         columns = ("resampler", "latency, ms", "samples", "alias, dB", "at 3.2 kHz", "us a frame")
         table = Table(*columns, title=f"{source} to {target} Hz", box=SIMPLE_HEAD)
-        least = least_times(source, target, rounds)
-        for name in MAKERS:
-            table.add_row(*row(name, source, target, least))
+        times = us_a_frame(source, target, seconds)
+        for name, rounds in times.items():
+            ratio = median(a / b for a, b in zip(rounds, times["this service"], strict=True))
+            shown = row(name, source, target) if name in MAKERS else [""] * 4
+            table.add_row(name, *shown, f"{median(rounds):.1f} ({ratio:.1f}x)")
         console.print(table)
-    console.print(
-        f"8 to 16 to 8 kHz by this service: {1e6 * there_and_back(rounds):.1f} us a frame"
-    )
 
 
 if __name__ == "__main__":
