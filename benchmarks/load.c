@@ -5,6 +5,7 @@
  *   load storm   all clients connect at once
  *   load hold    opens sessions, echoes a few frames on each, reports, and holds them until it is killed
  *   load soak    streams that come and go for a long time
+ *   load listen  callers who say nothing, and hear a frame each 20 ms
  *   load serve   the ceiling: a minimal echo server (load/serve.h)
  *
  * Every reply must be one whole, unfragmented, unmasked binary message of --reply bytes, and with
@@ -17,8 +18,8 @@
 #include "load/meter.h"
 #include "load/serve.h"
 
-enum mode { ECHO, STREAMS, STORM, HOLD, SOAK };
-enum { AT_ONCE = 100, HOLD_FRAMES = 5 };
+enum mode { ECHO, STREAMS, STORM, HOLD, SOAK, LISTEN };
+enum { AT_ONCE = 100, HOLD_FRAMES = 5, INTERVAL = SECOND / 50 };
 
 #define PATIENCE (10ull * SECOND) /* on a busy machine a late reply must not pass for a lost one */
 
@@ -26,7 +27,7 @@ static enum mode mode;
 static struct conn *conns;
 static int n_conns = 50, echoing;
 static double seconds = 1, warmup = 0.3, patience = 1;
-static uint64_t interval = 20000000, start, counted_from, counted_to, echoes;
+static uint64_t start, counted_from, counted_to, echoes;
 static struct histogram trips, late; /* late: how far behind its schedule the generator itself sent */
 
 /* One round of the event loop: waits until `until` at most. */
@@ -40,10 +41,21 @@ static void turn(uint64_t until)
         ready(events[i].data.ptr, events[i].events);
 }
 
-/* Frame k of stream i is due at start + (k * streams + i) * step: phases spread over one interval. */
+/* Frame k of stream i is due at start + (k * streams + i) * step: phases spread over one INTERVAL. */
 static uint64_t scheduled(const struct conn *c, uint32_t frame)
 {
-    return start + ((c->first + frame) * (uint64_t)n_conns + (uint64_t)c->slot) * interval / (uint64_t)n_conns;
+    return start + ((c->first + frame) * (uint64_t)n_conns + (uint64_t)c->slot) * INTERVAL / (uint64_t)n_conns;
+}
+
+static void turn_until(uint64_t t)
+{
+    while (now() < t)
+        turn(t);
+}
+
+static uint64_t nanoseconds(double s)
+{
+    return (uint64_t)(s * SECOND);
 }
 
 static void on_open(struct conn *c)
@@ -54,9 +66,22 @@ static void on_open(struct conn *c)
         c->due = 1, flush(c);
 }
 
+/* Frame k should come k intervals after its call began. It is late against its listener's best frame,
+ * as soon as the start of the call is over. */
+static void hear(struct conn *c, uint32_t frame)
+{
+    uint64_t t = now(), began = t - (uint64_t)frame * INTERVAL;
+    if (t < counted_from || began < c->best)
+        c->best = began;
+    if (t >= counted_from && t < counted_to)
+        record(&trips, began - c->best, 1);
+}
+
 static void on_reply(struct conn *c)
 {
     uint32_t frame = c->replies++;
+    if (mode == LISTEN)
+        hear(c, frame);
     if (mode == STREAMS || mode == SOAK) {
         uint64_t due = scheduled(c, frame);
         if (due >= counted_from && due < counted_to)
@@ -86,7 +111,7 @@ static void open_all(int from, int to, int at_once, uint64_t limit)
     }
     for (int i = 0; i < to; i++)
         if (conns[i].state != GONE && conns[i].state < OPEN)
-            drop(&conns[i], &count.refused, 0);
+            drop(&conns[i], &count.refused);
 }
 
 static void await_replies(uint64_t limit)
@@ -105,7 +130,7 @@ static void close_all(void)
     while (live && now() < deadline)
         turn(now() + SECOND / 100);
     for (int i = 0; i < n_conns; i++)
-        drop(&conns[i], NULL, 0);
+        drop(&conns[i], NULL);
 }
 
 static void run_echo(void)
@@ -115,12 +140,10 @@ static void run_echo(void)
     for (int i = 0; i < n_conns; i++)
         if (conns[i].state == OPEN)
             conns[i].due = 1, flush(&conns[i]);
-    for (uint64_t t = now() + (uint64_t)(warmup * SECOND); now() < t;)
-        turn(t);
+    turn_until(now() + nanoseconds(warmup));
     echoes = 0;
     open_window();
-    for (uint64_t t = now() + (uint64_t)(seconds * SECOND); now() < t;)
-        turn(t);
+    turn_until(now() + nanoseconds(seconds));
     close_window();
     printf("\"rate\":%.1f,", (double)echoes / window.seconds);
     echoing = 0;
@@ -132,7 +155,7 @@ static void run_echo(void)
 static void send_due(uint64_t *next)
 {
     for (int i = 0; i < 64; i++) {
-        uint64_t due = start + *next * interval / (uint64_t)n_conns, t = now();
+        uint64_t due = start + *next * INTERVAL / (uint64_t)n_conns, t = now();
         if (due > t)
             return;
         struct conn *c = &conns[*next % (uint64_t)n_conns];
@@ -160,16 +183,22 @@ static void churn(void)
             if (way == 2) /* vanishes with a reset */
                 setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
             if (way >= 2) /* vanishes without a close frame */
-                drop(c, NULL, 0);
+                drop(c, NULL);
             else
                 c->state = DRAINING, c->deadline = t + PATIENCE;
         } else if (c->state == DRAINING && (c->replies == c->due || t >= c->deadline)) {
             count.lost += c->due - c->replies;
             begin_close(c, t + PATIENCE);
         } else if (c->state == CLOSING && t >= c->deadline) {
-            drop(c, &count.errors, 0); /* the server let a close frame go unanswered */
+            drop(c, &count.errors); /* the server let a close frame go unanswered */
         }
     }
+}
+
+static void print_trips(void)
+{
+    printf("\"measured\":%lu,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"p999_ms\":%.3f,\"max_ms\":%.3f,", trips.n,
+           percentile(&trips, .5), percentile(&trips, .99), percentile(&trips, .999), percentile(&trips, 1));
 }
 
 static void run_streams(void)
@@ -178,9 +207,9 @@ static void run_streams(void)
     if (mode == STREAMS)
         open_all(0, n_conns, AT_ONCE, 30ull * SECOND);
     start = now() + SECOND / 50;
-    counted_from = start + (uint64_t)(warmup * SECOND);
-    counted_to = counted_from + (uint64_t)(seconds * SECOND);
-    for (int opened = 0; (due = start + next * interval / (uint64_t)n_conns) < counted_to;) {
+    counted_from = start + nanoseconds(warmup);
+    counted_to = counted_from + nanoseconds(seconds);
+    for (int opened = 0; (due = start + next * INTERVAL / (uint64_t)n_conns) < counted_to;) {
         turn(due);
         if (!opened && now() >= counted_from)
             opened = 1, open_window();
@@ -190,20 +219,31 @@ static void run_streams(void)
         if (now() > counted_to + SECOND / 2)
             break; /* the generator itself cannot keep up */
     }
-    uint64_t unsent = due < counted_to ? (counted_to - due) / 1000 * (uint64_t)n_conns / (interval / 1000) : 0;
+    uint64_t unsent = due < counted_to ? (counted_to - due) / 1000 * (uint64_t)n_conns / (INTERVAL / 1000) : 0;
     close_window();
-    await_replies(mode == SOAK ? PATIENCE : (uint64_t)(patience * SECOND));
+    await_replies(mode == SOAK ? PATIENCE : nanoseconds(patience));
     count.lost += outstanding();
     record(&trips, (uint64_t)LONGEST * 1000, count.lost); /* a lost frame is an endless round trip */
-    printf("\"streams\":%d,\"unsent\":%lu,\"measured\":%lu,\"p50_us\":%.0f,\"p99_us\":%.0f,\"p999_us\":%.0f,\"max_us\":%lu,"
-           "\"late_p99_us\":%.0f,\"late_max_us\":%lu,",
-           n_conns, unsent, trips.n, percentile(&trips, .5), percentile(&trips, .99),
-           percentile(&trips, .999), trips.longest, percentile(&late, .99), late.longest);
+    printf("\"streams\":%d,\"unsent\":%lu,\"late_p99_ms\":%.3f,\"late_max_ms\":%.3f,",
+           n_conns, unsent, percentile(&late, .99), percentile(&late, 1));
+    print_trips();
+}
+
+static void run_listen(void)
+{
+    counted_from = UINT64_MAX;
+    open_all(0, n_conns, 1, 20ull * SECOND); /* real callers do not all come in one millisecond */
+    counted_from = now() + nanoseconds(warmup), counted_to = counted_from + nanoseconds(seconds);
+    turn_until(counted_from);
+    open_window();
+    turn_until(counted_to);
+    close_window();
+    print_trips();
 }
 
 static void run_storm(void)
 {
-    uint64_t began = now(), last = began, seen = 0, deadline = began + (uint64_t)(seconds * SECOND);
+    uint64_t began = now(), last = began, seen = 0, deadline = began + nanoseconds(seconds);
     open_window();
     for (int i = 0; i < n_conns; i++)
         start_connect(&conns[i]);
@@ -251,17 +291,17 @@ static int use_option(const char *name, const char *value)
 
 int main(int argc, char **argv)
 {
-    static const char *const names[] = {"echo", "streams", "storm", "hold", "soak"};
-    static void (*const run[])(void) = {run_echo, run_streams, run_storm, run_hold, run_streams};
+    static const char *const names[] = {"echo", "streams", "storm", "hold", "soak", "listen"};
+    static void (*const run[])(void) = {run_echo, run_streams, run_storm, run_hold, run_streams, run_listen};
     if (argc == 3 && !strcmp(argv[1], "serve"))
         return serve(atoi(argv[2]));
-    while (argc > 1 && mode <= SOAK && strcmp(argv[1], names[mode]))
+    while (argc > 1 && mode <= LISTEN && strcmp(argv[1], names[mode]))
         mode++;
     for (int i = 2; i + 1 < argc; i += 2)
         if (!use_option(argv[i], argv[i + 1]))
             return fprintf(stderr, "load: %s %s is no option\n", argv[i], argv[i + 1]), 2;
-    if (argc % 2 || mode > SOAK || !opt.port || !opt.path[0] || !opt.bytes || opt.bytes > FRAME_MAX)
-        return fprintf(stderr, "usage: load echo|streams|storm|hold|soak --port N --path /P [--conns N] ...\n"), 2;
+    if (argc % 2 || mode > LISTEN || !opt.port || !opt.path[0] || !opt.bytes || opt.bytes > FRAME_MAX)
+        return fprintf(stderr, "usage: load echo|streams|storm|hold|soak|listen --port N --path /P [--conns N] ...\n"), 2;
     snprintf(opt.request, sizeof opt.request,
              "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
              "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n", opt.path, opt.port);
@@ -271,6 +311,9 @@ int main(int argc, char **argv)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     srand(20);
     fill_pool();
+    mask_frames();
+    if (mode == LISTEN)
+        opt.listens = 1, opt.check = 0;
     epoll_fd = epoll_create1(0);
     conns = calloc((size_t)n_conns, sizeof *conns);
     for (int i = 0; i < n_conns; i++)

@@ -2,12 +2,10 @@
 
     python benchmarks/streams.py              every measurement; about a quarter of an hour
     python benchmarks/streams.py --quick      a shorter look, not for quoting
-    python benchmarks/streams.py --only echo,storm --servers rt-audio,fastapi
+    python benchmarks/streams.py --only echo storm --servers rt-audio fastapi
     python benchmarks/streams.py --servers rt-audio --against ../before     against another checkout
 
-Servers run on one core and the C load generator (load.c) on another. Rounds are interleaved,
-server after server, and each figure is the median of its rounds. benchmarks/README.md says what
-each means.
+benchmarks/README.md says how it measures and what each figure means.
 """
 
 import argparse
@@ -21,21 +19,20 @@ import time
 from pathlib import Path
 
 import trustme
+from harness.bench import FULL, QUICK, Bench
 from harness.generator import FAULTS, BenchmarkError, Cores, Generator
-from harness.measure import FULL, MEASUREMENTS, QUICK, Bench
-from harness.options import checkout, names
+from harness.measure import MEASUREMENTS
 from harness.report import Table, save
-from harness.servers import ALL, MAIN, OURS, Kind, Pool, ServerError
+from harness.servers import ALL, MAIN, OURS, Kind, Pool, ServerError, checkout
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="short runs, one round, fewer peers")
-    parser.add_argument("--only", type=names(*MEASUREMENTS), help="measurements, by comma")
-    parser.add_argument("--servers", type=names(*(kind.name for kind in ALL)), help="by comma")
+    parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS))
+    parser.add_argument("--servers", nargs="+", choices=[kind.name for kind in ALL])
     parser.add_argument(
         "--against", type=checkout, metavar="DIR", help="also run the service from another checkout"
     )
@@ -54,27 +51,11 @@ def why_not(bench: Bench, kind: Kind) -> str | None:
     return f"{kind.title}: skipped, it does not echo: {wrong}" if wrong else None
 
 
-def measure(bench: Bench, chosen: list[str], wanted: list[Kind], console: Console) -> list[Table]:
-    """Run the measurements over the servers that work here, and show each table."""
-    for step, kind in enumerate(wanted):
-        bench.progress(f"starting {kind.title}", step, len(wanted))
-        if problem := why_not(bench, kind):
-            console.print(problem, style="yellow", markup=False, highlight=False)
-        else:
-            bench.kinds.append(kind)
-    tables = []
-    for name in chosen:
-        for table in MEASUREMENTS[name](bench):
-            table.show(console)
-            tables.append(table)
-    return tables
-
-
 def compare(arguments: argparse.Namespace, console: Console) -> None:
-    """Set the scene, run the measurements, end every server."""
+    """Set the scene, run the measurements over the servers that work here, end every server."""
     cores, pace = Cores.choose(), QUICK if arguments.quick else FULL
     generator = Generator.build(cores.generator)
-    servers = arguments.servers or [kind.name for kind in (MAIN if arguments.quick else ALL)]
+    servers = arguments.servers or (MAIN if arguments.quick else [kind.name for kind in ALL])
     wanted = [kind for kind in ALL if kind.name in servers]
     if arguments.against:
         title = f"{OURS.title} of {arguments.against}"
@@ -87,23 +68,35 @@ def compare(arguments: argparse.Namespace, console: Console) -> None:
         "pace": f"{pace.rounds} rounds" + (", quick: not for quoting" if arguments.quick else ""),
     }
     console.print(*(f"{key}: {value}" for key, value in facts.items()), sep="\n", highlight=False)
-    # Redrawn only between runs: a progress bar that spins would share the generator's core.
-    columns = [BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")]
+    tables: list[Table] = []
+    # Drawn between runs only: a status that spins would share the generator's core.
+    status = console.is_terminal
+
+    def tell(what: str) -> None:
+        if status:
+            console.print(f"{what[: console.width - 1]:{console.width - 1}}", end="\r", style="dim")
+
+    def show(table: Table) -> None:
+        tell("")
+        table.show(console)
+        tables.append(table)
+
     began = time.monotonic()
     with (
         tempfile.NamedTemporaryFile(suffix=".pem") as pem,
-        Progress(*columns, console=console, auto_refresh=False, transient=True) as progress,
         Pool(generator, cores, Path(pem.name)) as pool,
     ):
         issued = trustme.CA().issue_cert("127.0.0.1")
         issued.private_key_and_cert_chain_pem.write_to_path(pem.name)
-        task = progress.add_task("")
-
-        def tell(what: str, done: int, steps: int) -> None:
-            progress.update(task, description=what, completed=done, total=steps, refresh=True)
-
-        bench = Bench(pool, [], pace, tell)
-        tables = measure(bench, arguments.only or list(MEASUREMENTS), wanted, progress.console)
+        bench = Bench(pool, [], pace, tell, show)
+        for kind in wanted:
+            tell(f"starting {kind.title}")
+            if problem := why_not(bench, kind):
+                console.print(problem, style="yellow", markup=False, highlight=False)
+            else:
+                bench.kinds.append(kind)
+        for name in arguments.only:
+            MEASUREMENTS[name](bench)
     facts["seconds"] = f"{time.monotonic() - began:.0f}"
     console.print(f"done in {facts['seconds']} s")
     if arguments.json:

@@ -204,8 +204,8 @@ class Caller:
         raise ConnectionError
 
 
-async def run(port: int, numbers: Mapping[str, int], pipe: Connection) -> dict[str, Count]:
-    """Run so many callers of each kind until a word comes through the pipe."""
+async def run(port: int, numbers: Mapping[str, int], pipe: Connection) -> None:
+    """Run so many callers of each kind until a word comes through the pipe; answer with counts."""
     counts = {name: Count() for name in numbers}
     callers = [
         Caller(KINDS[name], port, counts[name])
@@ -215,61 +215,37 @@ async def run(port: int, numbers: Mapping[str, int], pipe: Connection) -> dict[s
     async with trio.open_nursery() as nursery:
         for caller in callers:
             nursery.start_soon(caller.run)
-
-        @nursery.start_soon
-        async def tell() -> None:
-            for caller in callers:
-                await caller.begun.wait()
-            pipe.send("begun")
-
+        for caller in callers:
+            await caller.begun.wait()
+        pipe.send("begun")
         await trio.lowlevel.wait_readable(pipe.fileno())
         nursery.cancel_scope.cancel()
-    return counts
+    pipe.send(counts)
 
 
 def process(core: int, port: int, numbers: Mapping[str, int], pipe: Connection) -> None:
-    """Run the callers once a word comes through the pipe; the next word ends them."""
+    """Be the process of the callers."""
     os.sched_setaffinity(0, {core})
     os.nice(BEHIND)
-    pipe.send("ready")
-    pipe.recv()
-    pipe.send(trio.run(run, port, numbers, pipe))
-
-
-class Crowd:
-    """The process of callers that misbehave; `counts` is filled in when it has ended."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
-        self.counts: dict[str, Count] = {}
-
-    def begin(self) -> None:
-        """Have the callers call."""
-        self._pipe.send("go")
-
-    def wait_until_begun(self) -> None:
-        """Return once every caller has upgraded and has sent all of its `first`."""
-        self._pipe.recv()
-
-    def end(self) -> None:
-        """End the callers, and take their counts."""
-        self._pipe.send("end")
-        while not isinstance(said := self._pipe.recv(), dict):
-            pass
-        self.counts = said
+    trio.run(run, port, numbers, pipe)
 
 
 @contextlib.contextmanager
-def beside(core: int, port: int, numbers: Mapping[str, int]) -> Iterator[Crowd]:
-    """Have a process ready for so many callers of each kind; it ends with the block."""
+def beside(core: int, port: int, numbers: Mapping[str, int]) -> Iterator[dict[str, Count]]:
+    """Run so many callers of each kind for the time of the block, which fills in what they did.
+
+    The block begins when every caller has upgraded and has sent all of its `first`.
+    """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     callers = context.Process(target=process, args=(core, port, numbers, theirs), daemon=True)
     callers.start()
+    counts: dict[str, Count] = {}
     try:
         ours.recv()
-        yield (crowd := Crowd(ours))
-        crowd.end()
+        yield counts
+        ours.send("end")
+        counts |= ours.recv()
     finally:
         callers.kill()
         callers.join()

@@ -19,7 +19,6 @@ class Column:
     heading: str
     key: str
     form: str = "{:,.0f}"
-    scale: float = 1
 
 
 #: The median of the rounds' ratios, which is steadier than the ratio of two medians.
@@ -27,10 +26,18 @@ VERSUS = Column("this service / it", "versus", "{:.2f}x")
 #: Where neither core was full, the second figure is the fairer one: what the server did with the
 #: processor time that it got.
 ECHOES = [Column("echoes/s", "rate"), Column("per CPU second", "per_core")]
-LATE = "late_p99_us"  # how far behind its own schedule the generator sent
 CORES = [
     Column("server core", "server_core", "{:.0%}"),
     Column("generator core", "generator_core", "{:.0%}"),
+]
+#: How far behind its own schedule the generator sent.
+LATE = Column("sent late, p99 ms", "late_p99_ms", "{:.2f}")
+#: At a fixed number of frames a second.
+COST = [
+    Column("us of processor a frame", "cost", "{:.1f}"),
+    Column("p50 ms", "p50_ms", "{:.2f}"),
+    Column("p99 ms", "p99_ms", "{:.2f}"),
+    *CORES,
 ]
 
 
@@ -38,10 +45,8 @@ CORES = [
 class Table:
     """One measurement's outcome: medians by row title, and notes on what they mean."""
 
-    name: str
     title: str
     columns: list[Column]
-    versus: str | None = None  # the figure by which rows are compared with this service
     rows: dict[str, Report] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -52,7 +57,7 @@ class Table:
             drawn.add_column(column.heading, justify="right")
         for title, row in self.rows.items():
             cells = [
-                column.form.format(row[column.key] * column.scale) if column.key in row else ""
+                column.form.format(row[column.key]) if column.key in row else ""
                 for column in self.columns
             ]
             drawn.add_row(title, *cells, style="bold" if title == OURS.title else None)

@@ -1,7 +1,7 @@
 """The servers under comparison: how each is started, waited for, kept still and ended."""
 
+import argparse
 import contextlib
-import dataclasses
 import os
 import resource
 import socket
@@ -47,23 +47,32 @@ class Kind:
         """The key of the process: rows that differ only in their path share one."""
         return self.name, self.tls, self.root, self.handler
 
-    def sized(self, size: int) -> "Kind":
-        """Return the same row with frames of another size, echoed."""
-        return dataclasses.replace(self, size=size, reply=size)
-
 
 OURS = Kind("rt-audio", "rt-audio-pipeline", "/ws/audio?codec=numpy")
 CEILING = Kind("ceiling", "C, epoll, minimal (ceiling)")
-PICOWS = Kind("picows", "picows + uvloop")
-AIOHTTP = Kind("aiohttp", "aiohttp + uvloop")
-WEBSOCKETS = Kind("websockets", "websockets + uvloop")
 FASTAPI = Kind("fastapi", "FastAPI + uvicorn (sans-I/O, uvloop)")
-TRIO_WEBSOCKET = Kind("trio-websocket", "trio-websocket")
-QUART = Kind("quart-trio", "Quart-Trio + Hypercorn")
 #: Answers as `bots.parrot` does: it hears into a queue, and speaks by a clock.
 FASTAPI_PARROT = Kind("fastapi-parrot", "FastAPI + uvicorn, a handler with a clock")
-ALL = [CEILING, PICOWS, OURS, AIOHTTP, WEBSOCKETS, FASTAPI, TRIO_WEBSOCKET, QUART]
-MAIN = [CEILING, PICOWS, OURS, AIOHTTP, FASTAPI]
+ALL = [
+    CEILING,
+    Kind("picows", "picows + uvloop"),
+    OURS,
+    Kind("aiohttp", "aiohttp + uvloop"),
+    Kind("websockets", "websockets + uvloop"),
+    FASTAPI,
+    Kind("trio-websocket", "trio-websocket"),
+    Kind("quart-trio", "Quart-Trio + Hypercorn"),
+]
+#: The names of those that are worth a closer look.
+MAIN = ["ceiling", "picows", "rt-audio", "aiohttp", "fastapi"]
+
+
+def checkout(text: str) -> Path:
+    """Return the folder of a checkout of the service, from the command line."""
+    root = Path(text).resolve()
+    if not (root / "service" / "__main__.py").exists():
+        raise argparse.ArgumentTypeError(f"{root} has no service/__main__.py")
+    return root
 
 
 def free_port() -> int:

@@ -1,7 +1,6 @@
 /* One client connection: connect, TLS, upgrade, frames out, replies in. The modes in load.c decide
  * when a frame is due and what a reply means; nothing here knows the time. */
 #pragma once
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -17,18 +16,18 @@ enum state { GONE, CONNECTING, HANDSHAKE, UPGRADING, OPEN, DRAINING, CLOSING };
 
 struct conn {
     enum state state;
-    int fd, slot, wants_write, is_frame;
-    uint32_t due, sent, replies;       /* frames scheduled, wholly written, answered */
+    int fd, slot, wants_write, said_close;
+    uint32_t due, sent, replies;       /* frames scheduled, begun, answered */
     uint64_t first, deadline;          /* schedule index of its frame 0; when its life or its end is over */
-    const uint8_t *out;                /* what is being written now, and how much of it is left */
-    size_t left, control_size, kept;
+    uint64_t best;                     /* of a listener: when its call began, by the best frame */
+    const void *out;                   /* what is being written now, and how much of it is left */
+    size_t left, kept;
     SSL *ssl;
-    uint8_t *frames;                   /* RING masked frames, ready to send */
-    uint8_t control[512], in[IN_MAX];  /* pongs and a close in waiting; what came and was not used yet */
+    uint8_t in[IN_MAX];                /* what came and was not used yet */
 };
 
 static struct {
-    int port, tls, check;
+    int port, tls, check, listens;
     size_t bytes, reply, frame_size;
     char path[256], request[1024];
 } opt = {.bytes = 320, .reply = 320};
@@ -37,30 +36,27 @@ static struct {
     uint64_t opened, refused, closed, errors, bad, mismatched, lost;
 } count;
 
-static uint8_t pool[POOL][FRAME_MAX];  /* what all frames carry, before masking */
+static const uint8_t mask[4] = {0x5a, 0x11, 0xc3, 0x78};
+/* What frames carry, and the frames: masked once, which costs nothing while it measures. */
+static uint8_t pool[POOL][FRAME_MAX], frames[POOL][FRAME_MAX + 8];
 static int epoll_fd, pending, live;    /* pending: on their way to OPEN; live: OPEN */
 static SSL_CTX *tls;
 
 static void on_open(struct conn *c);
 static void on_reply(struct conn *c);
 
-static const uint8_t *plain(const struct conn *c, uint32_t frame)
+/* Each connection has RING different frames, one after the other; returns which is number n. */
+static uint32_t in_pool(const struct conn *c, uint32_t n)
 {
-    return pool[((uint32_t)c->slot * 5 + frame % RING) % POOL];
+    return ((uint32_t)c->slot * 5 + n % RING) % POOL;
 }
 
-/* Masks RING frames once, so that masking costs the generator nothing while it measures. */
-static void build_frames(struct conn *c)
+static void mask_frames(void)
 {
-    uint8_t head[8], mask[4];
-    for (int i = 0; i < 4; i++)
-        mask[i] = (uint8_t)rand();
-    opt.frame_size = put_head(head, BINARY, opt.bytes, mask) + opt.bytes;
-    c->frames = malloc(RING * opt.frame_size);
-    for (uint32_t f = 0; f < RING; f++) {
-        uint8_t *at = c->frames + f * opt.frame_size;
-        at += put_head(at, BINARY, opt.bytes, mask);
-        mask_copy(at, plain(c, f), opt.bytes, mask);
+    for (int f = 0; f < POOL; f++) {
+        size_t head = put_head(frames[f], BINARY, opt.bytes, mask);
+        mask_copy(frames[f] + head, pool[f], opt.bytes, mask);
+        opt.frame_size = head + opt.bytes;
     }
 }
 
@@ -69,8 +65,8 @@ static void watch(struct conn *c, int op, uint32_t events)
     epoll_ctl(epoll_fd, op, c->fd, &(struct epoll_event){events, {.ptr = c}});
 }
 
-/* Ends a connection at once; what it still owed counts as lost only where `owed` says so. */
-static void drop(struct conn *c, uint64_t *why, int owed)
+/* Ends a connection at once, for the reason that is counted, if any. */
+static void drop(struct conn *c, uint64_t *why)
 {
     if (c->state == GONE)
         return;
@@ -80,8 +76,6 @@ static void drop(struct conn *c, uint64_t *why, int owed)
         pending--;
     if (why)
         ++*why;
-    if (owed)
-        count.lost += c->due - c->replies;
     SSL_free(c->ssl);
     c->ssl = NULL;
     close(c->fd);
@@ -91,7 +85,9 @@ static void drop(struct conn *c, uint64_t *why, int owed)
 /* The peer or the network ended it: what that means depends on how far the connection was. */
 static void failed(struct conn *c, uint64_t *otherwise)
 {
-    drop(c, c->state < OPEN ? &count.refused : c->state == CLOSING ? NULL : otherwise, c->state < CLOSING);
+    if (c->state == OPEN || c->state == DRAINING)
+        count.lost += c->due - c->replies;
+    drop(c, c->state < OPEN ? &count.refused : c->state == CLOSING ? NULL : otherwise);
 }
 
 static ssize_t tls_result(SSL *ssl, int r)
@@ -114,60 +110,42 @@ static ssize_t wire_read(struct conn *c, void *p, size_t n)
     return c->ssl ? tls_result(c->ssl, SSL_read(c->ssl, p, (int)n)) : recv(c->fd, p, n, 0);
 }
 
-/* Writes what is due: first what is begun, then control frames, then frames. */
+/* Takes what is to be written next: frames, and behind the last of them the close frame. */
+static int next_out(struct conn *c)
+{
+    static const uint8_t goodbye[8] = {0x88, 0x82, 0x5a, 0x11, 0xc3, 0x78, 0x03 ^ 0x5a, 0xe8 ^ 0x11};
+    if (c->sent < c->due)
+        c->out = frames[in_pool(c, c->sent++)], c->left = opt.frame_size;
+    else if (c->state == CLOSING && !c->said_close)
+        c->out = goodbye, c->left = sizeof goodbye, c->said_close = 1;
+    return c->left > 0;
+}
+
+/* Writes what is due until there is no more or the socket is full. */
 static void flush(struct conn *c)
 {
-    while (c->state != GONE) {
-        if (!c->left && c->control_size) {
-            c->out = c->control, c->left = c->control_size, c->is_frame = 0;
-        } else if (!c->left && c->sent < c->due) {
-            c->out = c->frames + c->sent % RING * opt.frame_size;
-            c->left = opt.frame_size, c->is_frame = 1;
-        }
-        if (!c->left)
-            break;
+    while (c->left || next_out(c)) {
         ssize_t r = wire_write(c, c->out, c->left);
         if (r < 0 && errno != EAGAIN) {
             failed(c, &count.errors);
             return;
         }
-        if (r < 0) {
-            if (!c->wants_write)
-                watch(c, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
-            c->wants_write = 1;
-            return;
-        }
-        c->out += r, c->left -= (size_t)r;
-        if (!c->left && c->is_frame)
-            c->sent++;
-        else if (!c->left)
-            c->control_size = 0;
+        if (r < 0)
+            break;
+        c->out = (const uint8_t *)c->out + r, c->left -= (size_t)r;
     }
-    if (c->state != GONE && c->wants_write) {
-        watch(c, EPOLL_CTL_MOD, EPOLLIN);
-        c->wants_write = 0;
+    if (c->wants_write != (c->left > 0)) {
+        c->wants_write = c->left > 0;
+        watch(c, EPOLL_CTL_MOD, c->wants_write ? EPOLLIN | EPOLLOUT : EPOLLIN);
     }
-}
-
-/* Queues a control frame; a pong that finds no room is left out, as section 5.5.3 allows. */
-static void control(struct conn *c, int opcode, const uint8_t *payload, size_t n)
-{
-    static const uint8_t mask[4] = {0x5a, 0x11, 0xc3, 0x78};
-    if ((c->left && !c->is_frame) || c->control_size + n + 6 > sizeof c->control)
-        return;
-    uint8_t *at = c->control + c->control_size;
-    size_t head = put_head(at, opcode, n, mask);
-    mask_copy(at + head, payload, n, mask);
-    c->control_size += head + n;
-    flush(c);
 }
 
 static void begin_close(struct conn *c, uint64_t deadline)
 {
     c->state = CLOSING;
     c->deadline = deadline;
-    c->due = c->sent + (c->left && c->is_frame); /* frames that are not begun are not sent any more */
-    control(c, CLOSE, (const uint8_t[]){0x03, 0xe8}, 2);
+    c->due = c->sent; /* frames that are not begun are not sent any more */
+    flush(c);
 }
 
 static void on_message(struct conn *c, const struct head *h, const uint8_t *payload)
@@ -175,50 +153,58 @@ static void on_message(struct conn *c, const struct head *h, const uint8_t *payl
     if (!h->fin || h->rsv || h->masked || !h->minimal) {
         count.bad++;
     } else if (h->opcode == BINARY) {
-        if (c->replies == c->due || h->length != opt.reply)
+        int expected = opt.listens || c->replies < c->due;
+        if (!expected || h->length != opt.reply)
             count.bad++;
-        else if (opt.check && memcmp(payload, plain(c, c->replies), opt.reply))
+        else if (opt.check && memcmp(payload, pool[in_pool(c, c->replies)], opt.reply))
             count.mismatched++;
-        if (c->replies < c->due)
+        if (expected)
             on_reply(c);
-    } else if (h->opcode == PING) {
-        control(c, PONG, payload, h->length);
     } else if (h->opcode == CLOSE && c->state != CLOSING) {
         failed(c, &count.closed);
-    } else if (h->opcode != CLOSE && h->opcode != PONG && h->opcode != TEXT) {
+    } else if (h->opcode < CLOSE || h->opcode > PONG) { /* no run is silent for so long that a ping matters */
         count.bad++;
     }
 }
 
-/* Takes whole messages from the buffer; returns the bytes used. */
-static size_t consume(struct conn *c, uint8_t *p, size_t n)
+/* Takes the answer to the upgrade from the buffer; returns the bytes used. */
+static size_t take_answer(struct conn *c)
 {
-    size_t used = 0;
-    if (c->state == UPGRADING) {
-        uint8_t *end = memmem(p, n, "\r\n\r\n", 4);
-        if (!end)
-            return 0;
-        if (n < 12 || memcmp(p, "HTTP/1.1 101", 12) || !memmem(p, (size_t)(end - p), ACCEPT, 28)) {
-            drop(c, &count.refused, 0);
-            return n;
-        }
-        used = (size_t)(end - p) + 4;
-        c->state = OPEN;
-        count.opened++, live++, pending--;
-        on_open(c);
+    uint8_t *end = memmem(c->in, c->kept, "\r\n\r\n", 4);
+    if (!end)
+        return 0;
+    size_t size = (size_t)(end - c->in) + 4;
+    if (memcmp(c->in, "HTTP/1.1 101", 12) || !memmem(c->in, size, ACCEPT, strlen(ACCEPT))) {
+        drop(c, &count.refused);
+        return 0;
     }
+    c->state = OPEN;
+    count.opened++, live++, pending--;
+    on_open(c);
+    return size;
+}
+
+/* Takes what is whole from the buffer. */
+static void consume(struct conn *c)
+{
     struct head h;
-    while (c->state >= OPEN && get_head(p + used, n - used, &h) && n - used >= h.size + h.length) {
-        on_message(c, &h, p + used + h.size);
+    size_t used = c->state == UPGRADING ? take_answer(c) : 0;
+    while (c->state >= OPEN && get_head(c->in + used, c->kept - used, &h) && c->kept - used >= h.size + h.length) {
+        on_message(c, &h, c->in + used + h.size);
         used += h.size + h.length;
     }
-    return c->state == GONE ? n : used;
+    c->kept -= used;
+    memmove(c->in, c->in + used, c->kept);
 }
 
 static void read_ready(struct conn *c)
 {
-    for (;;) {
+    while (c->state != GONE) {
         size_t room = sizeof c->in - c->kept;
+        if (!room) { /* no server here has a reason to send so long a frame */
+            failed(c, &count.bad);
+            return;
+        }
         ssize_t r = wire_read(c, c->in + c->kept, room);
         if (r < 0 && errno == EAGAIN)
             return;
@@ -227,15 +213,7 @@ static void read_ready(struct conn *c)
             return;
         }
         c->kept += (size_t)r;
-        size_t used = consume(c, c->in, c->kept);
-        if (c->state == GONE)
-            return;
-        c->kept -= used;
-        memmove(c->in, c->in + used, c->kept);
-        if (c->kept == sizeof c->in) { /* no server here has a reason to send so long a frame */
-            drop(c, &count.bad, 1);
-            return;
-        }
+        consume(c);
         if (!c->ssl && (size_t)r < room)
             return;
     }
@@ -243,14 +221,11 @@ static void read_ready(struct conn *c)
 
 static void start_connect(struct conn *c)
 {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)opt.port),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in to = loopback(opt.port);
     int one = 1;
-    if (!c->frames)
-        build_frames(c);
     c->due = c->sent = c->replies = 0;
-    c->left = c->control_size = c->kept = 0;
-    c->wants_write = c->is_frame = 0;
+    c->left = c->kept = 0;
+    c->wants_write = c->said_close = 0;
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (c->fd < 0) {
         count.errors++;
@@ -259,35 +234,29 @@ static void start_connect(struct conn *c)
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     c->state = CONNECTING;
     pending++;
-    if (connect(c->fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS) {
-        drop(c, &count.refused, 0);
-        return;
-    }
-    watch(c, EPOLL_CTL_ADD, EPOLLOUT);
+    if (connect(c->fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS)
+        drop(c, &count.refused);
+    else
+        watch(c, EPOLL_CTL_ADD, EPOLLOUT);
 }
 
 /* The TCP connection is there: TLS if asked for, then the upgrade request. */
 static void connected(struct conn *c)
 {
-    int error = 0;
-    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &(socklen_t){sizeof error});
-    if (error) {
-        drop(c, &count.refused, 0);
-        return;
-    }
-    watch(c, EPOLL_CTL_MOD, EPOLLIN);
     if (opt.tls && c->state == CONNECTING) {
         c->ssl = SSL_new(tls);
         SSL_set_fd(c->ssl, c->fd);
-        c->state = HANDSHAKE;
     }
-    if (c->state == HANDSHAKE && tls_result(c->ssl, SSL_connect(c->ssl)) <= 0) {
+    if (c->state == CONNECTING)
+        watch(c, EPOLL_CTL_MOD, EPOLLIN);
+    c->state = HANDSHAKE;
+    if (c->ssl && tls_result(c->ssl, SSL_connect(c->ssl)) <= 0) {
         if (errno != EAGAIN)
-            drop(c, &count.refused, 0);
+            drop(c, &count.refused);
         return;
     }
     c->state = UPGRADING;
-    c->out = (const uint8_t *)opt.request, c->left = strlen(opt.request);
+    c->out = opt.request, c->left = strlen(opt.request);
     flush(c);
 }
 

@@ -16,27 +16,23 @@ static uint64_t now(void)
 
 /* Counts by whole microseconds: exact percentiles in constant memory; untouched pages cost nothing. */
 struct histogram {
-    uint32_t *bucket;
-    uint64_t n, longest; /* us */
+    uint32_t bucket[LONGEST + 1];
+    uint64_t n;
 };
 
 static void record(struct histogram *h, uint64_t ns, uint64_t times)
 {
-    uint64_t us = ns / 1000;
-    if (!h->bucket)
-        h->bucket = calloc(LONGEST + 1, sizeof *h->bucket);
-    h->bucket[us < LONGEST ? us : LONGEST] += (uint32_t)times;
+    h->bucket[ns / 1000 < LONGEST ? ns / 1000 : LONGEST] += (uint32_t)times;
     h->n += times;
-    if (times && us > h->longest)
-        h->longest = us;
 }
 
+/* Returns the time, in ms, that this part of all times does not exceed. */
 static double percentile(const struct histogram *h, double part)
 {
     uint64_t rank = (uint64_t)ceil(part * (double)h->n), seen = 0;
     for (uint32_t us = 0; h->n && us <= LONGEST; us++)
         if ((seen += h->bucket[us]) >= rank)
-            return us;
+            return us / 1000.0;
     return 0;
 }
 

@@ -1,10 +1,11 @@
 /* RFC 6455 on the wire: frame headers, masks, and the handshake's constants. No I/O here. */
 #pragma once
+#include <netinet/in.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { TEXT = 1, BINARY = 2, CLOSE = 8, PING = 9, PONG = 10 };
+enum { BINARY = 2, CLOSE = 8, PONG = 10 };
 
 /* A client may repeat its key: the server only proves that it read it. So the answer is a constant. */
 #define KEY "dGhlIHNhbXBsZSBub25jZQ=="
@@ -14,6 +15,12 @@ struct head {
     int fin, rsv, opcode, masked, minimal;
     size_t size, length;
 };
+
+static struct sockaddr_in loopback(int port)
+{
+    return (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+}
 
 /* Reads a frame's header from n bytes; returns 0 while bytes of it are missing. */
 static int get_head(const uint8_t *p, size_t n, struct head *h)
@@ -38,20 +45,14 @@ static int get_head(const uint8_t *p, size_t n, struct head *h)
 /* Writes the header of a whole, unfragmented message of at most 65,535 bytes; returns its size. */
 static size_t put_head(uint8_t *out, int opcode, size_t length, const uint8_t *mask)
 {
-    size_t n = 0, flag = mask ? 0x80 : 0;
-    out[n++] = (uint8_t)(0x80 | opcode);
-    if (length < 126) {
-        out[n++] = (uint8_t)(flag | length);
-    } else {
-        out[n++] = (uint8_t)(flag | 126);
-        out[n++] = (uint8_t)(length >> 8);
-        out[n++] = (uint8_t)length;
-    }
-    if (mask) {
+    size_t n = length < 126 ? 2 : 4;
+    out[0] = (uint8_t)(0x80 | opcode);
+    out[1] = (uint8_t)((mask ? 0x80 : 0) | (n == 2 ? length : 126));
+    if (n == 4)
+        out[2] = (uint8_t)(length >> 8), out[3] = (uint8_t)length;
+    if (mask)
         memcpy(out + n, mask, 4);
-        n += 4;
-    }
-    return n;
+    return mask ? n + 4 : n;
 }
 
 /* Copies with the mask applied, eight bytes at a time: at the ceiling every nanosecond is on show. */
