@@ -38,7 +38,7 @@ static void turn(uint64_t until)
     struct timespec limit = {(time_t)(wait / SECOND), (long)(wait % SECOND)};
     int n = epoll_pwait2(epoll_fd, events, 256, &limit, NULL);
     for (int i = 0; i < n; i++)
-        ready(events[i].data.ptr, events[i].events);
+        ready(events[i].data.ptr);
 }
 
 /* Frame k of stream i is due at start + (k * streams + i) * step: phases spread over one INTERVAL. */

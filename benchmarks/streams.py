@@ -22,7 +22,7 @@ import trustme
 from harness.bench import FULL, QUICK, Bench
 from harness.generator import FAULTS, BenchmarkError, Cores, Generator
 from harness.measure import MEASUREMENTS
-from harness.report import Table, save
+from harness.report import Table
 from harness.servers import ALL, MAIN, OURS, Kind, Pool, ServerError, checkout
 from rich.console import Console
 
@@ -36,7 +36,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--against", type=checkout, metavar="DIR", help="also run the service from another checkout"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure")
     return parser.parse_args()
 
 
@@ -68,18 +67,14 @@ def compare(arguments: argparse.Namespace, console: Console) -> None:
         "pace": f"{pace.rounds} rounds" + (", quick: not for quoting" if arguments.quick else ""),
     }
     console.print(*(f"{key}: {value}" for key, value in facts.items()), sep="\n", highlight=False)
-    tables: list[Table] = []
-    # Drawn between runs only: a status that spins would share the generator's core.
-    status = console.is_terminal
 
     def tell(what: str) -> None:
-        if status:
-            console.print(f"{what[: console.width - 1]:{console.width - 1}}", end="\r", style="dim")
+        if console.is_terminal:  # written between runs: a spinner would share the generator's core
+            console.print(f"{what:{console.width - 1}}"[: console.width - 1], end="\r", style="dim")
 
     def show(table: Table) -> None:
         tell("")
         table.show(console)
-        tables.append(table)
 
     began = time.monotonic()
     with (
@@ -97,10 +92,7 @@ def compare(arguments: argparse.Namespace, console: Console) -> None:
                 bench.kinds.append(kind)
         for name in arguments.only:
             MEASUREMENTS[name](bench)
-    facts["seconds"] = f"{time.monotonic() - began:.0f}"
-    console.print(f"done in {facts['seconds']} s")
-    if arguments.json:
-        save(arguments.json, tables, facts)
+    console.print(f"done in {time.monotonic() - began:.0f} s")
 
 
 def main() -> int:

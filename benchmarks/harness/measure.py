@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from harness.bench import Bench, Once
 from harness.generator import Report, report_of
-from harness.report import CORES, COST, ECHOES, LATE, VERSUS, Column
+from harness.report import CORES, COST, ECHOES, LATE, PER_CORE, VERSUS, Column
 from harness.servers import CEILING, FASTAPI, FASTAPI_PARROT, MAIN, OURS, Kind, Server
 
 FRAME_SECONDS = 0.02
@@ -22,14 +22,16 @@ def echo(bench: Bench) -> None:
             f"Echoes a second, {size}-byte frames, 50 connections",
             [*ECHOES, VERSUS, *CORES],
             [replace(kind, size=size, reply=size) for kind in kinds],
-            _closed_loop(bench),
+            _rate(bench, "echo", 50, bench.pace.echo),
             short=True,
         )
 
 
-def _closed_loop(bench: Bench) -> Once:
+def _rate(bench: Bench, mode: str, conns: int, seconds: float) -> Once:
+    """Return a run that counts what the server does in a second, and in a second of processor."""
+
     def once(server: Server, kind: Kind) -> Report:
-        run = bench.load(server, kind, "echo", conns=50, seconds=bench.pace.echo)
+        run = bench.load(server, kind, mode, conns=conns, seconds=seconds)
         return run | {"per_core": run["rate"] / (run["server_core"] or 1)}
 
     return once
@@ -192,9 +194,9 @@ def storm(bench: Bench) -> None:
     clients = bench.pace.storm
     bench.measure(
         f"Reconnect storm: {clients:,} clients connect and upgrade at once",
-        [Column("upgrades/s", "rate"), VERSUS, Column("refused", "refused"), *CORES],
+        [Column("upgrades/s", "rate"), PER_CORE, VERSUS, Column("refused", "refused"), *CORES],
         bench.kinds,
-        lambda server, kind: bench.load(server, kind, "storm", conns=clients, seconds=15),
+        _rate(bench, "storm", clients, seconds=15),
         short=True,
     )
 
@@ -206,7 +208,7 @@ def tls(bench: Bench) -> None:
         "Echoes a second over TLS, 320-byte frames, 50 connections",
         [*ECHOES, VERSUS, *CORES],
         [replace(kind, tls=True) for kind in kinds],
-        _closed_loop(bench),
+        _rate(bench, "echo", 50, bench.pace.echo),
         short=True,
     )
 
@@ -275,7 +277,7 @@ def codecs(bench: Bench) -> None:
         "This service: codec tiers and transcoding, 20 ms frames, 50 connections",
         [*ECHOES, *CORES],
         kinds,
-        _closed_loop(bench),
+        _rate(bench, "echo", 50, bench.pace.echo),
     )
 
 

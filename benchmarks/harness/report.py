@@ -1,9 +1,6 @@
-"""What was measured: tables of figures, for a terminal and as JSON."""
+"""What was measured: tables of figures."""
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -23,9 +20,10 @@ class Column:
 
 #: The median of the rounds' ratios, which is steadier than the ratio of two medians.
 VERSUS = Column("this service / it", "versus", "{:.2f}x")
-#: Where neither core was full, the second figure is the fairer one: what the server did with the
-#: processor time that it got.
-ECHOES = [Column("echoes/s", "rate"), Column("per CPU second", "per_core")]
+#: What the server did with the processor time that it got: the fairer figure where its core was
+#: not full.
+PER_CORE = Column("per CPU second", "per_core")
+ECHOES = [Column("echoes/s", "rate"), PER_CORE]
 CORES = [
     Column("server core", "server_core", "{:.0%}"),
     Column("generator core", "generator_core", "{:.0%}"),
@@ -65,9 +63,3 @@ class Table:
         for note in self.notes:
             console.print(f"  {note}", style="dim", markup=False, highlight=False)
         console.print()
-
-
-def save(path: Path, tables: list[Table], facts: dict[str, str]) -> None:
-    """Write every figure as JSON, with the facts of the run."""
-    content = {"run": facts, "tables": [dataclasses.asdict(table) for table in tables]}
-    path.write_text(json.dumps(content, indent=2) + "\n")

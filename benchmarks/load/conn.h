@@ -16,7 +16,7 @@ enum state { GONE, CONNECTING, HANDSHAKE, UPGRADING, OPEN, DRAINING, CLOSING };
 
 struct conn {
     enum state state;
-    int fd, slot, wants_write, said_close;
+    int fd, slot, said_close;
     uint32_t due, sent, replies;       /* frames scheduled, begun, answered */
     uint64_t first, deadline;          /* schedule index of its frame 0; when its life or its end is over */
     uint64_t best;                     /* of a listener: when its call began, by the best frame */
@@ -121,22 +121,16 @@ static int next_out(struct conn *c)
     return c->left > 0;
 }
 
-/* Writes what is due until there is no more or the socket is full. */
+/* Writes what is due. What a full socket does not take, megabytes late, waits for the next frame. */
 static void flush(struct conn *c)
 {
     while (c->left || next_out(c)) {
         ssize_t r = wire_write(c, c->out, c->left);
-        if (r < 0 && errno != EAGAIN) {
+        if (r < 0 && errno != EAGAIN)
             failed(c, &count.errors);
-            return;
-        }
         if (r < 0)
-            break;
+            return;
         c->out = (const uint8_t *)c->out + r, c->left -= (size_t)r;
-    }
-    if (c->wants_write != (c->left > 0)) {
-        c->wants_write = c->left > 0;
-        watch(c, EPOLL_CTL_MOD, c->wants_write ? EPOLLIN | EPOLLOUT : EPOLLIN);
     }
 }
 
@@ -224,8 +218,7 @@ static void start_connect(struct conn *c)
     struct sockaddr_in to = loopback(opt.port);
     int one = 1;
     c->due = c->sent = c->replies = 0;
-    c->left = c->kept = 0;
-    c->wants_write = c->said_close = 0;
+    c->left = c->kept = 0, c->said_close = 0;
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (c->fd < 0) {
         count.errors++;
@@ -260,14 +253,10 @@ static void connected(struct conn *c)
     flush(c);
 }
 
-static void ready(struct conn *c, uint32_t events)
+static void ready(struct conn *c)
 {
-    if (c->state == CONNECTING || c->state == HANDSHAKE) {
+    if (c->state == CONNECTING || c->state == HANDSHAKE)
         connected(c);
-        return;
-    }
-    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR) && c->state != GONE)
+    else
         read_ready(c);
-    if (events & EPOLLOUT && c->state != GONE)
-        flush(c);
 }
