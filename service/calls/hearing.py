@@ -21,10 +21,13 @@ class Hearing:
         self._tally, self._hold_caller = tally, hold
         self._bytes_per_second = terms.sample_rate * 2
         self._inbox = Inbox(self._bytes_per_second, tally, live=terms.live)
-        self._came = trio.lowlevel.ParkingLot()
         self._listening = False  # a task waits for what is heard
+        self._waiting: trio.lowlevel.Task | None = None  # it, while nothing is here for it
+        self._item: bytes | Event | None = None  # what it was handed
         self._held = False
-        self._last_came = self._last_seconds = 0.0
+        self._size = -1  # of the last audio,
+        self._seconds = 0.0  # how long it plays,
+        self._next_due = 0.0  # and when more should come
         self._ended = False
 
     async def next(self) -> bytes | Event | None:
@@ -39,10 +42,8 @@ class Hearing:
             # Nothing below waits then; a handler that asks on and on must not hold up the others.
             if self._inbox or self._ended:
                 await trio.lowlevel.checkpoint()
-            while not self._inbox:
-                if self._ended:
-                    return None
-                await self._came.park()
+            if not self._inbox:
+                return None if self._ended else await self._handed_over()
         finally:
             self._listening = False
         item = self._inbox.take()
@@ -50,30 +51,51 @@ class Hearing:
             self._hold(False)
         return item
 
+    async def _handed_over(self) -> bytes | Event | None:
+        """Wait for an item that finds this task waiting, and so never sees the inbox."""
+        self._waiting = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._wait_no_more)
+        item, self._item = self._item, None
+        return item
+
+    def _wait_no_more(self, raise_cancel: object) -> trio.lowlevel.Abort:
+        self._waiting = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
     def take(self, pcm: bytes) -> None:
         """Keep audio for the handler, and count when it came."""
-        if not pcm:
-            return
-        now, seconds = perf_counter(), len(pcm) / self._bytes_per_second
-        if self._last_came:
-            late = abs(now - self._last_came - self._last_seconds)
-            self._tally.interarrival_jitter_seconds.add(late)
-        self._last_came, self._last_seconds = now, seconds
+        size = len(pcm)
+        if size != self._size:
+            if not size:
+                return
+            self._size, self._seconds = size, size / self._bytes_per_second
+        now = perf_counter()
+        if self._next_due:
+            self._tally.interarrival_jitter_seconds.add(abs(now - self._next_due))
+        self._next_due = now + self._seconds
         self.keep(pcm)
         self._tally.queue_seconds["inbound"].add(self._inbox.seconds)
 
     def keep(self, item: bytes | Event) -> None:
-        """Keep audio or an event for the handler."""
+        """Keep audio or an event for the handler; one that waits has it at once."""
+        if self._waiting is not None:
+            self._hand_over(item)
+            return
         self._inbox.keep(item)
         if self._inbox.full:
             self._hold(True)
-        self._came.unpark()
 
     def over(self) -> None:
         """Take note that nothing more will be heard; whoever waits is told."""
         self._ended = True
         self._hold_caller = _nobody  # a cycle otherwise, as in `Speech`
-        self._came.unpark_all()
+        if self._waiting is not None:
+            self._hand_over(None)
+
+    def _hand_over(self, item: bytes | Event | None) -> None:
+        assert self._waiting is not None
+        trio.lowlevel.reschedule(self._waiting)
+        self._waiting, self._item = None, item
 
     def _hold(self, held: bool) -> None:
         if held is not self._held and not self._ended:

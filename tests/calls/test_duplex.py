@@ -168,6 +168,48 @@ async def test_empty_frames_are_no_audio(autojump_clock: MockClock) -> None:
         assert call.tally.interarrival_jitter_seconds.count == 0
 
 
+@pytest.mark.parametrize("first", ["audio", "cancellation"])
+async def test_a_wait_that_is_cancelled_just_as_audio_comes_loses_none(
+    first: str, autojump_clock: MockClock
+) -> None:
+    heard: list[bytes | Event | None] = []
+    frames = [bytes([number]) * 320 for number in range(20)]
+
+    async def hear() -> None:
+        heard.append(await call.hearing.next())
+
+    async with duplex() as call:
+        for number in range(0, len(frames), 2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(hear)
+                await trio.testing.wait_all_tasks_blocked()
+                if first == "cancellation":
+                    nursery.cancel_scope.cancel()
+                for frame in frames[number : number + 2]:
+                    call.duplex.receive(frame)
+                nursery.cancel_scope.cancel()
+        if first == "audio":
+            assert heard == frames[:10]  # each wait had one, and left one
+        while len(heard) < len(frames):
+            await hear()
+    assert heard == frames
+
+
+async def test_audio_that_finds_its_handler_waiting_has_not_waited_itself(
+    autojump_clock: MockClock,
+) -> None:
+    async with duplex() as call, trio.open_nursery() as nursery:
+        nursery.start_soon(call.hearing.next)
+        await trio.testing.wait_all_tasks_blocked()
+        waited = call.tally.queue_seconds["inbound"]
+        call.duplex.receive(FRAME)
+        assert (waited.count, waited.sum) == (1, 0)
+        call.duplex.receive(FRAME)
+        call.duplex.receive(FRAME)
+        assert waited.count == 3
+        assert waited.sum == pytest.approx(0.02 + 0.04)
+
+
 async def test_marks_are_told_in_order_and_only_once(autojump_clock: MockClock) -> None:
     async with duplex() as call:
         for name in ("one", "two", "two", "three"):
