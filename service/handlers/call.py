@@ -12,7 +12,7 @@ cancelled. When the handler returns, the call ends once everything that was play
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from itertools import count
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 import trio
 
@@ -28,8 +28,6 @@ from service.ending import Ending
 _PIECE_SECONDS = 0.2
 #: The longest reason that fits a close frame, in bytes of UTF-8 (RFC 6455, 5.5.1).
 _REASON_BYTES = 123
-
-Item = TypeVar("Item")
 
 
 class HungUp(Exception):  # noqa: N818
@@ -79,13 +77,13 @@ class Call:
         another rate than those of `service.audio.rates`, and trio.BusyResourceError where two tasks
         listen at once.
         """
-        return _Frames(self._hearing, self._ear(rate), milliseconds)
+        return _Heard(self._hearing, self._ear(rate), milliseconds, events=False)
 
     def events(
         self, rate: int | None = None, milliseconds: int = 20
     ) -> AsyncIterator[bytes | Event]:
         """Iterate over the caller's audio as `frames` does, and Mark, Digits and Message."""
-        return _Events(self._hearing, self._ear(rate), milliseconds)
+        return _Heard(self._hearing, self._ear(rate), milliseconds, events=True)
 
     async def play(self, pcm: bytes, rate: int | None = None) -> None:
         """Play audio of any length behind all that waits; wait while over five seconds wait.
@@ -95,32 +93,30 @@ class Call:
         """
         if len(pcm) % 2:
             raise ValueError(f"PCM16 has two bytes a sample, not {len(pcm)} in all")
-        self._be_on_the_line()
-        clears = self._clears
-        try:
-            self._playing.acquire_nowait()  # the usual case costs no turn of the event loop
-        except trio.WouldBlock:
-            await self._playing.acquire()
-        try:
-            await self._play(pcm, rate, clears)
-        finally:
-            self._playing.release()
-
-    async def _play(self, pcm: bytes, rate: int | None, clears: int) -> None:
-        source = self.rate if rate is None else rate
-        self._resample_from(source)
-        size = int(source * _PIECE_SECONDS) * 2
-        for start in range(0, len(pcm), size):
-            while self._speech.waiting > PLAY_SECONDS and not self._speech.ended:
-                await self._speech.changed()
-            self._be_on_the_line()
-            if self._clears != clears:
-                return
-            piece = pcm[start : start + size]
-            self._speech.play(piece if self._resampler is None else self._resampler.convert(piece))
-            if len(pcm) > size:
-                await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint_if_cancelled()
+        self._be_on_the_line()
+        source = self.rate if rate is None else rate
+        size = int(source * _PIECE_SECONDS) * 2
+        if len(pcm) <= size and not self._playing.locked() and self._has_room():
+            self._play(pcm, source)
+            return
+        clears = self._clears
+        async with self._playing:
+            for start in range(0, len(pcm), size):
+                while not self._has_room():
+                    await self._speech.changed()
+                self._be_on_the_line()
+                if self._clears != clears:
+                    return
+                self._play(pcm[start : start + size], source)
+                await trio.lowlevel.checkpoint()
+
+    def _has_room(self) -> bool:
+        return self._speech.waiting <= PLAY_SECONDS or self._speech.ended
+
+    def _play(self, pcm: bytes, source: int) -> None:
+        self._resample_from(source)
+        self._speech.play(pcm if self._resampler is None else self._resampler.convert(pcm))
 
     async def heard(self) -> None:
         """Wait until the caller has heard all that was played so far, or it was cleared.
@@ -235,9 +231,13 @@ class _Ear:
         self._pcm = bytearray()
         self.rate = target
 
-    def hear(self, pcm: bytes) -> None:
-        size = self._piece_bytes
-        self._pieces.extend(pcm[start : start + size] for start in range(0, len(pcm), size))
+    def hear(self, pcm: bytes, size: int) -> bytes | None:
+        """Take audio, and return the next frame, or None if it is not complete yet."""
+        if len(pcm) == size and self._resampler is None and not self._pcm and not self._pieces:
+            return pcm  # the usual case: the caller's own frames are wanted
+        most = self._piece_bytes
+        self._pieces.extend(pcm[start : start + most] for start in range(0, len(pcm), most))
+        return self.frame(size)
 
     def frame(self, size: int) -> bytes | None:
         """Return the next frame, or None if it is not complete yet."""
@@ -260,42 +260,31 @@ class _Ear:
         return frame.ljust(size, b"\0")
 
 
-class _Iterator(AsyncIterator[Item], Generic[Item]):
-    def __init__(self, hearing: Hearing, ear: _Ear, milliseconds: int) -> None:
-        self._hearing, self._ear = hearing, ear
+class _Heard(AsyncIterator[Any]):
+    """The frames that are heard, and the `events` among them if they are wanted."""
+
+    def __init__(self, hearing: Hearing, ear: _Ear, milliseconds: int, *, events: bool) -> None:
+        self._hearing, self._ear, self._events = hearing, ear, events
         self._size = ear.rate * milliseconds // 1000 * 2
         if self._size < 2:
             raise ValueError(f"{milliseconds} milliseconds are no length of a frame")
 
-    async def _next(self) -> bytes | Event:
+    async def __anext__(self) -> bytes | Event:
         frame = self._ear.frame(self._size)
         if frame is not None:
             # More audio came at once than one frame, so nothing below would wait.
             await trio.lowlevel.checkpoint()
             return frame
         while True:
-            event = await self._hearing.next()
-            if event is None:
+            item = await self._hearing.next()
+            if isinstance(item, bytes):
+                frame = self._ear.hear(item, self._size)
+                if frame is not None:
+                    return frame
+            elif item is None:
                 frame = self._ear.last_frame(self._size)
                 if frame is None:
                     raise StopAsyncIteration
                 return frame
-            if not isinstance(event, bytes):
-                return event
-            self._ear.hear(event)
-            frame = self._ear.frame(self._size)
-            if frame is not None:
-                return frame
-
-
-class _Events(_Iterator[bytes | Event]):
-    async def __anext__(self) -> bytes | Event:
-        return await self._next()
-
-
-class _Frames(_Iterator[bytes]):
-    async def __anext__(self) -> bytes:
-        while True:
-            event = await self._next()
-            if isinstance(event, bytes):
-                return event
+            elif self._events:
+                return item
