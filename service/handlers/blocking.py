@@ -38,12 +38,13 @@ class _Steps(trio.abc.Instrument):
         self._quiet_until = float("-inf")
         self._untold = 0
 
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+    def after_io_wait(self, timeout: float) -> None:
         self._began = perf_counter()
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         now = perf_counter()
-        seconds = now - self._began
+        # A step begins where the one before it ends: a hook before each would cost as much again.
+        seconds, self._began = now - self._began, now
         if seconds < BLOCKED_SECONDS or handler not in task.context:
             return
         if now < self._quiet_until:
