@@ -233,8 +233,8 @@ class _Ear:
 
     def hear(self, pcm: bytes, size: int) -> bytes | None:
         """Take audio, and return the next frame, or None if it is not complete yet."""
-        if len(pcm) == size and self._resampler is None and not self._pcm and not self._pieces:
-            return pcm  # the usual case: the caller's own frames are wanted
+        if len(pcm) == size and self._resampler is None and not self._pcm:
+            return pcm  # the usual case: frames of the caller's own size are wanted
         most = self._piece_bytes
         self._pieces.extend(pcm[start : start + most] for start in range(0, len(pcm), most))
         return self.frame(size)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -76,6 +76,7 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     milliseconds=st.sampled_from([10, 20, 25, 200]),
     sizes=st.lists(st.integers(0, 3000), max_size=12),
 )
+@example(query=(8000, "pcm16"), rate=None, milliseconds=20, sizes=[320, 160, 320, 160, 320, 0, 320])
 def test_frames_have_the_size_asked_for_however_the_caller_cuts_its_audio(
     query: tuple[int, str], rate: int | None, milliseconds: int, sizes: list[int]
 ) -> None:
@@ -255,9 +256,9 @@ async def test_a_wrong_argument_is_a_value_error(
 # To speak
 
 
-@pytest.mark.parametrize("rate", [None, 24000])
+@pytest.mark.parametrize(("rate", "plays"), [(None, 1), (24000, 1), (None, 500), (24000, 500)])
 async def test_play_waits_while_five_seconds_wait(
-    rate: int | None, autojump_clock: MockClock
+    rate: int | None, plays: int, autojump_clock: MockClock
 ) -> None:
     most = took = 0.0
 
@@ -274,7 +275,8 @@ async def test_play_waits_while_five_seconds_wait(
                     await trio.sleep(0.011)
 
             began = trio.current_time()
-            await call.play(bytes(10 * 2 * (rate or 8000)), rate)
+            for _ in range(plays):
+                await call.play(bytes(10 * 2 * (rate or 8000) // plays), rate)
             took = trio.current_time() - began
             nursery.cancel_scope.cancel()
         call.clear()
@@ -416,21 +418,39 @@ async def test_clear_drops_the_rest_of_what_other_tasks_are_playing(
     assert code == 1000
 
 
+@pytest.mark.parametrize("seconds", [(6, 6, 6), (6, 0.1, 0.1)])
 async def test_tasks_that_play_at_once_are_heard_one_after_the_other(
-    autojump_clock: MockClock,
+    seconds: tuple[float, ...], autojump_clock: MockClock
 ) -> None:
-    sentences = [bytes([number, 0]) * 8000 * 6 for number in (1, 2, 3)]
+    sentences = [bytes([number, 0]) * int(8000 * long) for number, long in enumerate(seconds)]
 
     async def bot(call: Call) -> None:
         async with trio.open_nursery() as nursery:
             for sentence in sentences:
                 nursery.start_soon(call.play, sentence)
+                for _ in range(3):
+                    await trio.lowlevel.checkpoint()
 
     async with answered_by(bot) as (caller, _):
         messages, _, _ = await hear(caller)
     spoken = b"".join(messages)
     assert len(spoken) == sum(map(len, sentences))
     assert sum(one != two for one, two in zip(spoken[::2], spoken[2::2], strict=False)) == 2
+
+
+@pytest.mark.parametrize("seconds", [0.02, 1])
+async def test_a_play_that_was_cancelled_before_plays_nothing(
+    seconds: float, autojump_clock: MockClock
+) -> None:
+    async def bot(call: Call) -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await call.play(bytes(int(16000 * seconds)))
+        assert scope.cancelled_caught
+
+    async with answered_by(bot) as (caller, house):
+        assert (await hear(caller))[0] == []
+        assert house.tally.handler_errors == 0
 
 
 async def test_a_cancelled_play_ends_within_its_audio_and_the_next_one_follows(
