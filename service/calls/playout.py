@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 #: A frame, in seconds.
 FRAME_SECONDS = 0.02
+#: What the sums of floats may be wrong by, and more.
+_ROUNDING_SECONDS = 1e-4
 #: After a stall at most so many seconds are made up for; the rest of the audio is later by them.
 _CATCH_UP_SECONDS = 0.2
 #: A pause between these two is an underrun, unless a mark or a clear ended the audio before it. A
@@ -120,8 +122,7 @@ class Playout:
             if ahead < -_CATCH_UP_SECONDS:
                 self._began -= ahead + _CATCH_UP_SECONDS
                 ahead = -_CATCH_UP_SECONDS
-            # Half a frame of tolerance, for a clock that is a little early or late.
-            while ahead <= self._lead + FRAME_SECONDS / 2 and self._waiting:
+            while ahead <= self._lead + _ROUNDING_SECONDS and self._waiting:
                 if self._waits_for_more(now):
                     break
                 frame = self._frame()
@@ -130,6 +131,16 @@ class Playout:
                 self._send_marks(items, now)
         self._look_at_the_end(now)
         return items
+
+    def next_due(self, now: float) -> float | None:
+        """Return when the next frame is due; None if none waits."""
+        if not self._waiting:
+            return None
+        if self._waits_for_more(now):
+            return self._played_at + FRAME_SECONDS
+        if not self._runs:
+            return now
+        return self._began + (self._sent - self._base) / self._rate - self._lead
 
     def reached(self, now: float) -> list[str]:
         """Return the names of the marks that count as heard since the last time, by the clock."""
@@ -197,7 +208,7 @@ class Playout:
             bool(self._silence)
             and size < self._frame_bytes
             and self._last_end != self._sent + size
-            and now - self._played_at < FRAME_SECONDS
+            and now - self._played_at < FRAME_SECONDS - _ROUNDING_SECONDS
         )
 
     def _frame(self) -> bytes:

@@ -9,7 +9,7 @@ import trio
 from service import codec, logs
 from service.audio.encodings import BYTES_PER_SAMPLE, SILENCE
 from service.calls.clock import Clock
-from service.calls.playout import Playout
+from service.calls.playout import FRAME_SECONDS, Playout
 from service.calls.session import Conversion, converted
 from service.calls.terms import Terms
 from service.conversation import Mouth
@@ -68,7 +68,6 @@ class Speech:
         self._underruns = 0
         self._cleared_at: float | None = None
         self._changed = trio.lowlevel.ParkingLot()
-        self._asks_clock = False
         self._unread = False  # the caller's words are not read, so it cannot say what it has heard
 
     # The handler's side.
@@ -100,7 +99,7 @@ class Speech:
 
     async def changed(self) -> None:
         """Return when audio was played, marks were heard, or the conversation is over."""
-        self._ask_clock()
+        self._ask_clock(trio.current_time() + FRAME_SECONDS)
         await self._changed.park()
 
     def play(self, pcm: bytes) -> None:
@@ -114,14 +113,12 @@ class Speech:
         self._tally.queue_seconds["outbound"].add(self._playout.waiting)
         # What is due goes out at once; the clock is for the rest.
         self._speak(now)
-        if self._playout.pending:
-            self._ask_clock()
 
     def mark(self, name: str) -> None:
         """Set a mark behind all that waits to be played."""
         self._unheard.append(name)
         self._playout.mark(name)
-        self._ask_clock()
+        self._ask_clock(trio.current_time())
 
     def unheard(self, name: str) -> bool:
         """Return whether a mark waits to be heard."""
@@ -135,7 +132,6 @@ class Speech:
         self._cleared_at = perf_counter()
         if recalled:
             self.say(Clear())
-        self._ask_clock()
         self._speak(now)
         self._changed.unpark_all()
         return heard
@@ -170,28 +166,33 @@ class Speech:
         self.ended = True
         # They know this conversation: cycles, which only the garbage collector would free.
         self.mouth, self._tell_heard, self._end = None, _nobody, _nobody
-        self._clock.remove(self._speak)
+        self._clock.forget(self._speak)
         self._changed.unpark_all()
 
     # The clock's side.
 
-    def _ask_clock(self) -> None:
-        if not self.ended and not self._asks_clock:
-            self._asks_clock = True
-            self._clock.add(self._speak)
+    def _ask_clock(self, when: float) -> None:
+        if not self.ended:
+            self._clock.ask(self._speak, when)
 
     def _speak(self, now: float) -> None:
+        """Send what is due, and have the clock ask again while there is more to do."""
         try:
-            self._send_due(now)
+            due = self._send_due(now)
         except Exception:
             _log.exception("call_failed")
             self._end(FAULT)
+            return
+        if due is not None:
+            self._ask_clock(due)
+        elif self._playout.pending or self._changed or self._cleared_at is not None:
+            self._ask_clock(now + FRAME_SECONDS)
 
-    def _send_due(self, now: float) -> None:
-        """Send the audio and the marks that are due."""
+    def _send_due(self, now: float) -> float | None:
+        """Send the audio and the marks that are due; return when the next audio is, if any is."""
         mouth, playout, tally = self.mouth, self._playout, self._tally
         if mouth is None or self.ended or mouth.unwritten:
-            return
+            return None
         if self._cleared_at is not None:
             tally.clear_seconds.add(perf_counter() - self._cleared_at)
             self._cleared_at = None
@@ -205,11 +206,7 @@ class Speech:
         self._hear_reached(now)
         if self._changed and playout.waiting < PLAY_SECONDS:
             self._changed.unpark_all()
-        if playout.silent(now):
-            self._changed.unpark_all()
-        if self._asks_clock and not (playout.pending or self._changed):
-            self._asks_clock = False
-            self._clock.remove(self._speak)
+        return playout.next_due(now) if self.open else None
 
     def _hear_reached(self, now: float) -> None:
         """Have marks heard that the caller should have heard by now.

@@ -1,18 +1,20 @@
 """The clock of all calls that speak; Trio's clock jumps."""
 
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from itertools import pairwise
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from service.calls.clock import SLOTS, Clock
+from service.calls.clock import TICK_SECONDS, Clock
 
 FRAME = 0.02
+#: What the sum of a few floats may be wrong by.
+ROUNDING = 1e-4
 
 
 @asynccontextmanager
@@ -24,42 +26,89 @@ async def running() -> AsyncIterator[Clock]:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_call_is_asked_every_20_ms_and_told_the_time(autojump_clock: MockClock) -> None:
+def in_time(when: float) -> object:
+    """Return what equals a time that is not before `when`, and a tick after it at most."""
+    return pytest.approx(when + TICK_SECONDS / 2, abs=TICK_SECONDS / 2 + ROUNDING)
+
+
+@given(waits=st.lists(st.floats(0, 0.1), min_size=1, max_size=30))
+def test_each_call_is_asked_once_within_a_tick_of_its_time(waits: list[float]) -> None:
+    asked: list[tuple[float, float]] = []
+
+    def speak(when: float, now: float) -> None:
+        asked.append((when, now))
+
+    async def main() -> None:
+        async with running() as clock:
+            for wait in waits:
+                when = trio.current_time() + wait
+                clock.ask(partial(speak, when), when)
+                await trio.sleep(0.003)
+            await trio.sleep(0.2)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert len(asked) == len(waits)
+    for when, now in asked:
+        assert now == in_time(when)
+
+
+@pytest.mark.parametrize("offset", [0.0013, 0.005, 0.0199, 0.02])
+async def test_a_call_that_is_due_every_20_ms_is_always_as_late(
+    offset: float, autojump_clock: MockClock
+) -> None:
     times: list[float] = []
+
     async with running() as clock:
-        clock.add(times.append)
+        began = trio.current_time() + offset
+
+        def speak(now: float) -> None:
+            times.append(now)
+            clock.ask(speak, began + len(times) * FRAME)
+
+        clock.ask(speak, began)
         await trio.sleep(2)
-        assert len(times) == 100
-        for number, time in enumerate(times):
-            assert time == pytest.approx(times[0] + number * FRAME)
-        assert 0 < times[0] <= FRAME + 1e-9
+    assert 99 <= len(times) <= 100
+    for number, now in enumerate(times):
+        assert now == in_time(began + number * FRAME)
+        assert now - times[0] == pytest.approx(number * FRAME)
 
 
-async def test_to_add_a_call_twice_is_to_add_it_once(autojump_clock: MockClock) -> None:
+async def test_of_several_times_the_earliest_counts(autojump_clock: MockClock) -> None:
     times: list[float] = []
     async with running() as clock:
-        clock.add(times.append)
-        clock.add(times.append)
+        now = trio.current_time()
+        for wait in (0.05, 0.02, 0.03, 0.02):
+            clock.ask(times.append, now + wait)
         await trio.sleep(1)
-        assert len(times) == 50
-        clock.remove(times.append)
+        assert times == [in_time(now + 0.02)]
+        clock.ask(times.append, now + 1.05)
         await trio.sleep(1)
-        assert len(times) == 50
+        assert times[1:] == [in_time(now + 1.05)]
 
 
-async def test_many_calls_are_spread_evenly_over_the_20_ms(autojump_clock: MockClock) -> None:
+async def test_a_time_that_has_passed_is_now(autojump_clock: MockClock) -> None:
     times: list[float] = []
-
-    def speak(number: int, now: float) -> None:
-        times.append(round(now - start, 6))
-
     async with running() as clock:
-        start = trio.current_time()
-        for number in range(100):
-            clock.add(partial(speak, number))
-        await trio.sleep(0.021)
-    assert Counter(times) == {0.005: 25, 0.01: 25, 0.015: 25, 0.02: 25}
-    assert len(Counter(times)) == SLOTS
+        for wait in (-3600, -1, 0):
+            now = trio.current_time()
+            clock.ask(times.append, now + wait)
+            await trio.sleep(0.02)
+            assert times.pop() == in_time(now)
+    assert times == []
+
+
+async def test_who_is_forgotten_is_asked_no_more_until_it_asks_again(
+    autojump_clock: MockClock,
+) -> None:
+    times: list[float] = []
+    async with running() as clock:
+        now = trio.current_time()
+        clock.forget(times.append)
+        clock.ask(times.append, now + 0.02)
+        clock.forget(times.append)
+        clock.ask(times.append, now + 0.06)
+        await trio.sleep(1)
+        assert times == [in_time(now + 0.06)]
 
 
 async def test_it_sleeps_while_nobody_speaks(autojump_clock: MockClock) -> None:
@@ -71,85 +120,88 @@ async def test_it_sleeps_while_nobody_speaks(autojump_clock: MockClock) -> None:
             turns += 1
 
     times: list[float] = []
+    forgotten: list[float] = []
     async with running() as clock:
-        for _ in range(3):
-            clock.add(times.append)
-            await trio.sleep(0.11)
-            clock.remove(times.append)
-            await trio.sleep(0.1)
-            said = len(times)
+        for number in range(1, 4):
+            clock.ask(times.append, trio.current_time() + 0.1)
+            clock.ask(forgotten.append, trio.current_time() + 0.1)
+            clock.forget(forgotten.append)
+            await trio.sleep(0.2)
+            assert len(times) == number
             trio.lowlevel.add_instrument(counting := Turns())
             await trio.sleep(3600)
             trio.lowlevel.remove_instrument(counting)
-            assert len(times) == said
         assert turns < 20
-        assert len(times) == 18
+        assert forgotten == []
 
 
-async def test_a_slow_call_delays_the_next_and_nothing_is_made_up_for_in_a_burst(
+async def test_a_slow_call_delays_the_others_who_are_then_asked_once_in_order(
     autojump_clock: MockClock,
 ) -> None:
-    times: list[float] = []
+    asked: list[str] = []
 
     def slow(now: float) -> None:
-        if len(times) == 10:
-            autojump_clock.jump(1)
+        autojump_clock.jump(1)
+
+    def note(name: str, now: float) -> None:
+        asked.append(name)
 
     async with running() as clock:
-        clock.add(slow)
-        clock.add(times.append)
-        await trio.sleep(2.01)
-    gaps = [late - early for early, late in pairwise(times)]
-    assert max(gaps) == pytest.approx(1 + FRAME, abs=FRAME)
-    assert len(times) <= 53
-    assert sorted(gaps)[2:-1] == pytest.approx([FRAME] * (len(gaps) - 3))
+        now = trio.current_time()
+        clock.ask(slow, now)
+        for name, wait in (("c", 0.5), ("a", 0.01), ("b", 0.02), ("late", 1.5)):
+            clock.ask(partial(note, name), now + wait)
+        await trio.sleep(1.1)
+        assert asked == ["a", "b", "c"]
+        await trio.sleep(0.5)
+        assert asked == ["a", "b", "c", "late"]
 
 
 async def test_calls_come_and_go_while_others_are_asked(autojump_clock: MockClock) -> None:
-    asked: Counter[str] = Counter()
+    asked: list[str] = []
 
     async with running() as clock:
+        now = trio.current_time() + 0.01
 
-        def first(now: float) -> None:
-            asked["first"] += 1
-            clock.remove(first)
-            clock.remove(second)
-            clock.add(third)
+        def first(at: float) -> None:
+            asked.append("first")
+            clock.forget(first)
+            clock.forget(second)
+            clock.ask(third, now)
+            if len(asked) < 3:
+                clock.ask(first, now)
 
-        def second(now: float) -> None:
-            asked["second"] += 1
+        def second(at: float) -> None:
+            asked.append("second")
 
-        def third(now: float) -> None:
-            asked["third"] += 1
-            clock.remove(third)
+        def third(at: float) -> None:
+            asked.append("third")
 
-        clock.add(first)
-        for _ in range(SLOTS - 1):
-            clock.add(lambda now: None)
-        clock.add(second)  # in the same slot as the first
+        clock.ask(first, now)
+        clock.ask(second, now)  # at the same tick
         await trio.sleep(1)
-    assert asked == {"first": 1, "third": 1}
+    assert asked == ["first", "third", "first", "third"]
 
 
-async def test_one_that_was_removed_in_the_middle_of_a_crowd_is_not_asked_any_more(
+async def test_a_crowd_that_is_due_at_once_leaves_others_their_turn(
     autojump_clock: MockClock,
 ) -> None:
-    """A crowd is asked in portions, and other tasks run in between."""
-    removed, asked, begun = False, 0, trio.Event()
+    """It is asked in portions. One that is forgotten in between is not asked any more."""
+    forgotten, asked, begun = False, 0, trio.Event()
 
     def speak(number: int, now: float) -> None:
         nonlocal asked
         asked += 1
         begun.set()
-        assert not removed
+        assert not forgotten
 
     async with running() as clock:
-        crowd = [partial(speak, number) for number in range(200 * SLOTS)]
+        crowd = [partial(speak, number) for number in range(200)]
         for each in crowd:
-            clock.add(each)
+            clock.ask(each, trio.current_time())
         await begun.wait()
         assert asked < 200
-        removed = True
+        forgotten = True
         for each in crowd:
-            clock.remove(each)
+            clock.forget(each)
         await trio.sleep(1)
