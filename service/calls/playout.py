@@ -144,7 +144,11 @@ class Playout:
 
     def reached(self, now: float) -> list[str]:
         """Return the names of the marks that count as heard since the last time, by the clock."""
-        heard, names, sent = self._heard(now), [], self._marks_sent
+        names: list[str] = []
+        sent = self._marks_sent
+        if not sent:
+            return names
+        heard = self._heard(now)
         while sent and sent[0].place <= heard and sent[0].due + self.patience <= now:
             names.append(sent.popleft().name)
         return names
@@ -203,10 +207,11 @@ class Playout:
 
     def _waits_for_more(self, now: float) -> bool:
         """Return whether a part of a frame should wait a little for the rest."""
+        if not self._silence:
+            return False
         size = len(self._waiting)
         return (
-            bool(self._silence)
-            and size < self._frame_bytes
+            size < self._frame_bytes
             and self._last_end != self._sent + size
             and now - self._played_at < FRAME_SECONDS - _ROUNDING_SECONDS
         )

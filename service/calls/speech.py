@@ -107,10 +107,12 @@ class Speech:
         if not pcm:
             return
         now = trio.current_time()
-        self._playout.play(converted(pcm, self._encoding), now)
-        self._tally.underruns += self._playout.underruns - self._underruns
-        self._underruns = self._playout.underruns
-        self._tally.queue_seconds["outbound"].add(self._playout.waiting)
+        playout, tally = self._playout, self._tally
+        playout.play(converted(pcm, self._encoding) if self._encoding else pcm, now)
+        if playout.underruns != self._underruns:
+            tally.underruns += playout.underruns - self._underruns
+            self._underruns = playout.underruns
+        tally.queue_seconds["outbound"].add(playout.waiting)
         # What is due goes out at once; the clock is for the rest.
         self._speak(now)
 
