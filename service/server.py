@@ -87,11 +87,11 @@ async def serve(
         descriptors.sessions, settings.max_sessions_per_token, settings.max_sessions_per_address
     )
     dialects = ("raw", *(dialect.name for dialect in settings.providers))
-    access.warn_of_open_endpoints(dialects[1:])
     tally = Tally(codec.available(), codec.LAWS, dialects)
     codecs = {name: name in codec.available() for name in codec.ORDER}
     metrics = Metrics(roster, tally, codecs, access)
     tracing, handling = _tracing(), _handling(settings.handler)
+    access.warn_of_open_endpoints(dialects[1:])
     refusals = Refusals(tally)
     parts = settings, roster, tally, access, metrics, tracing, handling
     shared = Shared(
