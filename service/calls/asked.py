@@ -56,7 +56,7 @@ class Asked:
             reply_rate=start.played.rate,
             live=True,
             lead=self.dialect.lead_seconds,
-            whole_frames=self.dialect.whole_frames,
+            frame_seconds=self.dialect.frame_seconds,
             places=True,
         )
 

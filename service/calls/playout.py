@@ -1,8 +1,8 @@
 """Audio and marks that wait to be heard, paced in real time; `now` is an argument, in seconds.
 
-A caller gets frames of 20 ms as the clock goes, `lead` seconds ahead of it. The clock also tells
-what was heard: what was sent, but no more than the time since the playing began. The word of a
-caller that says when it has heard a mark moves this clock.
+A caller gets frames as the clock goes, `lead` seconds ahead of it. The clock also tells what was
+heard: what was sent, but no more than the time since the playing began. The word of a caller that
+says when it has heard a mark moves this clock.
 
 Positions are bytes of the caller's encoding that were sent since the begin of the call.
 """
@@ -39,8 +39,8 @@ class Playout:
     """What one caller is to hear.
 
     `rate` is the bytes a second of the caller's encoding, `sample_bytes` the size of its samples.
-    With `silence`, a sample of it, each frame is filled up to 20 ms. With `places`, marks are set
-    that nobody asked for, so that the caller says how far it has heard.
+    With `silence`, a sample of it, each frame is filled up to its `frame_seconds`. With `places`,
+    marks are set that nobody asked for, so that the caller says how far it has heard.
 
     A mark counts as heard when the caller says so, or `patience` seconds after the clock says so.
     `underruns` counts the gaps that the caller heard because audio came too late.
@@ -52,12 +52,14 @@ class Playout:
         sample_bytes: int,
         lead: float,
         *,
+        frame_seconds: float = FRAME_SECONDS,
         silence: bytes = b"",
         places: bool = False,
         patience: float = 0.0,
     ) -> None:
         self._rate, self._lead = rate, lead
-        self._frame_bytes = int(rate // sample_bytes * FRAME_SECONDS) * sample_bytes or sample_bytes
+        self._frame_seconds = frame_seconds
+        self._frame_bytes = int(rate // sample_bytes * frame_seconds) * sample_bytes or sample_bytes
         self._silence, self._places = silence, places
         self.patience = patience
         self._waiting = bytearray()
@@ -137,7 +139,7 @@ class Playout:
         if not self._waiting:
             return None
         if self._waits_for_more(now):
-            return self._played_at + FRAME_SECONDS
+            return self._played_at + self._frame_seconds
         if not self._runs:
             return now
         return self._began + (self._sent - self._base) / self._rate - self._lead
@@ -213,7 +215,7 @@ class Playout:
         return (
             size < self._frame_bytes
             and self._last_end != self._sent + size
-            and now - self._played_at < FRAME_SECONDS - _ROUNDING_SECONDS
+            and now - self._played_at < self._frame_seconds - _ROUNDING_SECONDS
         )
 
     def _frame(self) -> bytes:

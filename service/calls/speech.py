@@ -57,7 +57,8 @@ class Speech:
             self._rate,
             sample_bytes,
             terms.lead,
-            silence=SILENCE[terms.reply] if terms.whole_frames else b"",
+            frame_seconds=terms.frame_seconds or FRAME_SECONDS,
+            silence=SILENCE[terms.reply] if terms.frame_seconds else b"",
             places=terms.places and half.marks,
         )
         self._encoding: tuple[Conversion, ...] = ()

@@ -38,8 +38,8 @@ class Terms:
 
     `events` says that the caller wants to be told of events in JSON text messages. The others
     concern only calls with a handler. `live` audio is of no use late. `lead` is how far ahead of
-    the clock the handler's audio is sent, in seconds; with `whole_frames` in frames of exactly
-    20 ms. With `places` the caller is asked now and then how far it has heard.
+    the clock the handler's audio is sent, in seconds; with `frame_seconds` in frames of exactly
+    so many. With `places` the caller is asked now and then how far it has heard.
     """
 
     codec: str
@@ -50,7 +50,7 @@ class Terms:
     events: bool = False
     live: bool = False
     lead: float = 0.04
-    whole_frames: bool = False
+    frame_seconds: float | None = None
     places: bool = False
 
     @classmethod

@@ -270,7 +270,7 @@ DIALECT = Dialect(
     Service,
     Provider,
     subprotocols=("media",),
-    whole_frames=True,
+    frame_seconds=0.02,
     lead_seconds=0.06,
     pings=False,
     hangup_causes=True,

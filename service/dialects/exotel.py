@@ -101,6 +101,6 @@ DIALECT = Dialect(
     "exotel",
     Service,
     Provider,
-    whole_frames=True,
+    frame_seconds=0.1,
     formats=tuple(Format("pcm16", rate) for rate in (8000, 16000, 24000)),
 )

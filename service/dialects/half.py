@@ -41,17 +41,17 @@ class Dialect:
     it begins a stream by saying `Start`.
 
     The peer offers one of `subprotocols`, if it wants one agreed on. Audio is sent to it
-    `lead_seconds` ahead of the clock; with `whole_frames` in frames of exactly 20 ms. A peer that
-    cannot stand WebSocket `pings` is told `Alive` instead. `hangup_causes` says that it closes with
-    the cause of the hang-up (ITU-T Q.850) for a code. `returns_marks` says that a clear brings the
-    marks back which wait. A call may have one of `formats`, and has the first by default.
+    `lead_seconds` ahead of the clock; with `frame_seconds` in frames of exactly so many. A peer
+    that cannot stand WebSocket `pings` is told `Alive` instead. `hangup_causes` says that it closes
+    with the cause of the hang-up (ITU-T Q.850) for a code. `returns_marks` says that a clear brings
+    the marks back which wait. A call may have one of `formats`, and has the first by default.
     """
 
     name: str
     service: Callable[[Mapping[str, str]], Half]
     peer: Callable[[Start], Half]
     subprotocols: tuple[str, ...] = ()
-    whole_frames: bool = False
+    frame_seconds: float | None = None
     lead_seconds: float = 0.2
     pings: bool = True
     hangup_causes: bool = False

@@ -151,6 +151,6 @@ DIALECT = Dialect(
     "vonage",
     Service,
     Provider,
-    whole_frames=True,
+    frame_seconds=0.02,
     formats=(Format("pcm16", 16000), Format("pcm16", 8000), Format("pcm16", 24000)),
 )

@@ -1,6 +1,7 @@
 """A telephone provider's call, in each dialect: the same handler answers it, or the echo."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 import trio
@@ -151,6 +152,34 @@ async def test_a_handler_waits_until_the_caller_has_heard_it(
     [(seconds, position)] = heard
     assert seconds == pytest.approx(1.3 if marks else 1.0, abs=0.05)
     assert position == pytest.approx(1000, abs=20)
+
+
+@every_dialect
+async def test_a_provider_that_wants_frames_of_one_length_gets_no_others(
+    dialect: str, autojump_clock: MockClock
+) -> None:
+    sizes = [400, 2, 318, 1000, 6]
+
+    async def bot(call: Call) -> None:
+        for size in sizes:
+            await call.play(b"\1" * size, rate=call.rate)
+            await trio.sleep(0.15)
+
+    async with calling("memory", "", bot, dialect) as (caller, house):
+        phone = Telephone(caller, dialect)
+        await phone.begin()
+        if dialect == "freeswitch":
+            await phone.speak(phone.silence)
+        frames = []
+        with suppress(callers.HungUp):
+            while True:
+                heard = await phone.hear()
+                frames += [len(heard)] if isinstance(heard, bytes) else []
+        await ends_as("completed", house, dialect)
+    seconds = DIALECTS[dialect].frame_seconds
+    if seconds is not None:
+        assert set(frames) == {round(phone.frame_bytes * seconds / 0.02)}
+    assert sum(frames) >= sum(sizes) * phone.frame_bytes // (phone.start.heard.rate // 25)
 
 
 async def listen(phone: Telephone, late: float) -> int:

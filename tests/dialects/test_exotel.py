@@ -51,7 +51,7 @@ def test_the_service_says_what_exotel_takes() -> None:
         {"event": "mark", "stream_sid": "s8", "mark": {"name": "x"}},
         {"event": "clear", "stream_sid": "s8"},
     ]
-    assert DIALECT.whole_frames
+    assert DIALECT.frame_seconds == 0.1
 
 
 def test_the_provider_says_what_exotel_says() -> None:
