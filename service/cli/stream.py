@@ -55,7 +55,10 @@ _WITH_DIALECT = ("sample_rate", "from_", "to", "parameters")
 @options.token
 @click.option("--out", type=_FILE, metavar="BACK.wav", help="Write what comes back here.")
 @click.option(
-    "--frame-ms", type=options.Positive(), default=20, show_default=True, help="Frame length."
+    "--frame-ms",
+    type=options.Positive(),
+    default=20,
+    help="Frame length.  [default: 20, or as the dialect's]",
 )
 @click.option(
     "--speed",
@@ -146,7 +149,7 @@ def stream(
                     parameters=parameters,
                     digits=digits,
                     token=token,
-                    frame_ms=frame_ms,
+                    frame_ms=None if _is_default(context, "frame_ms") else frame_ms,
                     speed=speed,
                     on_frame=advance,
                     on_message=say,

@@ -24,6 +24,9 @@ from service.dialects.half import Dialect
 #: With this a telephone network closes a call that a user has hung up (ITU-T Q.850).
 _NORMAL_CLEARING = 16
 
+#: How long a frame of most telephone networks is.
+_FRAME_SECONDS = 0.02
+
 
 class PhoneError(ClientError):
     """The dialect does not have what was asked for."""
@@ -55,7 +58,7 @@ class Phone:
         parameters: Mapping[str, str] | None = None,
         digits: str = "",
         token: str | None = None,
-        frame_ms: float = 20,
+        frame_ms: float | None = None,
         speed: float = 1,
         on_frame: Callable[[int, int], None] = lambda sent, frames: None,
         on_message: OnMessage = lambda message: None,
@@ -63,7 +66,8 @@ class Phone:
         """Prepare the call; raise ClientError if the dialect cannot hold it.
 
         The format is the first of the dialect's that has this encoding and sample rate. `digits`
-        are pressed as soon as the audio has begun. `speed` is 1 for real time, 2 for twice as fast.
+        are pressed as soon as the audio has begun. Without `frame_ms` frames are as long as the
+        provider's. `speed` is 1 for real time, 2 for twice as fast.
         """
         check_token(token)
         self.address = Address.parse(url)
@@ -82,7 +86,8 @@ class Phone:
             raise PhoneError(f"{dialect.name} cannot say digits")
         audio = _fitted(audio, self.format)
         # No frame is much longer than the audio, which bounds what may be an enormous number.
-        frame_seconds = min(frame_ms / 1000, max(audio.seconds, 0.02))
+        usual = dialect.frame_seconds or _FRAME_SECONDS
+        frame_seconds = min(frame_ms / 1000, max(audio.seconds, usual)) if frame_ms else usual
         samples = max(1, round(self.format.rate * frame_seconds))
         frames = audio.frames(samples)
         whole = samples * BYTES_PER_SAMPLE[self.format.encoding]

@@ -131,13 +131,15 @@ async def test_a_bot_hears_a_call_from_its_start_to_its_stop(
     # A cause, such as 16, is a protocol error to wsproto.
     assert bot.closed == (1002 if dialect.hangup_causes else 1000)
     assert report.dialect == dialect.name
-    assert report.heard.sent_seconds == 0.52
     assert report.heard.ending == "nothing was heard for 5 s"
     said = converted(odd, usual.encoding).data
-    frame = len(bot.frames[0])
-    assert b"".join(bot.frames[:26]) == said + SILENCE[usual.encoding] * (26 * frame - len(said))
+    samples = round(usual.rate * (dialect.frame_seconds or 0.02))
+    frame = samples * BYTES_PER_SAMPLE[usual.encoding]
     assert {*map(len, bot.frames)} == {frame}
-    assert {*bot.frames[26:]} == {SILENCE[usual.encoding] * frame}
+    whole = len(said) // frame + 1
+    assert b"".join(bot.frames[:whole]) == said.ljust(whole * frame, SILENCE[usual.encoding])
+    assert {*bot.frames[whole:]} == {SILENCE[usual.encoding] * frame}
+    assert report.heard.sent_seconds == pytest.approx(whole * frame / len(said) * odd.seconds)
 
 
 async def test_two_calls_have_other_ids(use: Use, autojump_clock: Clock) -> None:
