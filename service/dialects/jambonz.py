@@ -117,14 +117,19 @@ class Provider:
     def __init__(self, start: Start) -> None:
         self._rate = alike(start).rate
         self._joiner = Joiner()
+        self._marks: set[str] = set()  # that were not played yet
+        self._cleared: set[str] = set()
 
     def hear(self, message: bytes | str) -> bytes | tuple[Event, ...]:
         if isinstance(message, bytes):
             return self._joiner.whole(message)
         match told(message):
             case {"type": "mark", "data": {"name": str(name)}}:
+                self._marks.add(name)
                 return (Mark(name),)
             case {"type": "killAudio"}:
+                self._cleared |= self._marks
+                self._marks.clear()
                 return (Clear(),)
             case {"type": "disconnect"}:
                 return (Stop(),)
@@ -140,7 +145,9 @@ class Provider:
                 audio = {"sampleRate": self._rate, "mixType": "mono"}
                 return (encoded({**parameters, **call, **audio}),)
             case Mark(name):
-                data = {"name": name, "event": "playout"}
+                data = {"name": name, "event": "cleared" if name in self._cleared else "playout"}
+                self._marks.discard(name)
+                self._cleared.discard(name)
                 return (encoded({"type": "mark", "data": data}),)
             case Digits(digits):
                 return [

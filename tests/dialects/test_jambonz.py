@@ -148,6 +148,19 @@ def test_jambonz_says_several_keys_one_by_one_and_hangs_up_by_closing() -> None:
     assert provider.say(Stop()) == provider.say(Cleared()) == ()
 
 
+def test_jambonz_says_which_marks_it_has_dropped() -> None:
+    half = DIALECT.peer(START)
+    for name in ("played", "dropped"):
+        half.hear(json.dumps({"type": "mark", "data": {"name": name}}))
+    half.say(Mark("played"))
+    half.hear(json.dumps({"type": "killAudio"}))
+    [said] = half.say(Mark("dropped"))
+    assert json.loads(said)["data"] == {"name": "dropped", "event": "cleared"}
+    half.hear(json.dumps({"type": "mark", "data": {"name": "dropped"}}))
+    [said] = half.say(Mark("dropped"))
+    assert json.loads(said)["data"]["event"] == "playout"
+
+
 def test_jambonz_refuses_what_it_does_not_know() -> None:
     assert slip(DIALECT.peer(START), '{"type":"dance"}') == ("unknown_event", None)
     for other in (

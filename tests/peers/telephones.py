@@ -7,17 +7,6 @@ from service.dialects.book import DIALECTS
 from service.dialects.events import Event, Format, Start
 from tests.peers.callers import Caller
 
-#: The formats in which a provider calls, the first one its usual one.
-FORMATS = {
-    "twilio": (Format("ulaw", 8000),),
-    "exotel": (Format("pcm16", 8000),),
-    "telnyx": (Format("ulaw", 8000), Format("alaw", 8000), Format("pcm16", 16000)),
-    "plivo": (Format("ulaw", 8000), Format("pcm16", 8000), Format("pcm16", 16000)),
-    "vonage": (Format("pcm16", 16000), Format("pcm16", 8000), Format("pcm16", 24000)),
-    "asterisk": (Format("ulaw", 8000), Format("alaw", 8000), Format("pcm16", 16000)),
-    "jambonz": (Format("pcm16", 8000), Format("pcm16", 16000)),
-    "freeswitch": (Format("pcm16", 8000), Format("pcm16", 16000)),
-}
 PARAMETERS = {"customer": "c 1"}
 
 
@@ -25,7 +14,7 @@ class Telephone:
     """One telephone; `heard` has what the service said and nobody has looked at yet."""
 
     def __init__(self, caller: Caller, dialect: str, audio: Format | None = None) -> None:
-        audio = audio or FORMATS[dialect][0]
+        audio = audio or DIALECTS[dialect].formats[0]
         self.caller = caller
         self.start = Start(
             audio, audio, "stream-1", "call-1", "+4930123", "+4930456", dict(PARAMETERS)
