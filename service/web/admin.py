@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import trio
-from quart import Response, Websocket, jsonify, request
+from quart import Response, jsonify, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import Forbidden, HTTPException
 
@@ -30,7 +30,7 @@ from service.web.openapi import (
     one_of,
     record,
 )
-from service.web.upgrade import App, Upgrade
+from service.web.upgrade import App, Upgrade, View
 
 _log = logs.get(__name__)
 
@@ -203,8 +203,8 @@ class Admin:
     async def _only_ours(self) -> None:
         _check(request.headers, self._host)
 
-    def _guarded(self, view: Upgrade) -> Upgrade:
-        async def guarded(upgrade: Websocket) -> None:
+    def _guarded(self, view: View) -> View:
+        async def guarded(upgrade: Upgrade) -> None:
             _check(upgrade.headers, self._host)
             await view(upgrade)
 
@@ -216,7 +216,7 @@ class _Misdirected(HTTPException):
     description = "ask by an IP address, by localhost, or by the name in RT_AUDIO_ADMIN_HOST"
 
 
-def _check(headers: Headers, name: str) -> None:
+def _check(headers: Headers | dict[str, str], name: str) -> None:
     """Raise HTTPException for a request that a page from elsewhere has a browser send."""
     host, origin = headers.get("Host", ""), headers.get("Origin")
     if not _is_ours(host, name):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from quart import Response, Websocket, websocket
+from quart import Response, websocket
 from quart_trio import QuartTrio
 
 from service import logs
@@ -39,7 +39,7 @@ from service.web.metrics import Metrics
 from service.web.openapi import Answer, described, failed, publish
 from service.web.pages import console
 from service.web.probes import Probes, Scrapes
-from service.web.upgrade import App, accept, caller_of, claim_of
+from service.web.upgrade import App, Upgrade, caller_of, claim_of
 from service.web.vouching import Claim
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ class _Upgrades:
         app.register_error_handler(BadParameter, self.bad_parameter)
         app.register_error_handler(Refused, self.refused)
 
-    async def audio(self, upgrade: Websocket) -> None:
-        query = upgrade.args.to_dict()
+    async def audio(self, upgrade: Upgrade) -> None:
+        query = upgrade.query()
         caller, token = self._check(upgrade, query)
         slips = unknown_parameters(query)
         asked_for = query.get("codec")
@@ -171,17 +171,17 @@ class _Upgrades:
                 headers["RT-Audio-Warning"] = ", ".join(slips)
                 _log.warning("unknown_parameter", session=call.id, message=", ".join(slips))
             self._note_fallback(asked_for, terms, call)
-            link = await accept(upgrade, headers)
+            link = await upgrade.accept(headers)
             await call.run(link, place)
 
-    async def telephone(self, dialect: Dialect, upgrade: Websocket) -> None:
-        query = upgrade.args.to_dict()
+    async def telephone(self, dialect: Dialect, upgrade: Upgrade) -> None:
+        query = upgrade.query()
         caller, token = self._check(upgrade, query, claim_of(upgrade, dialect.name))
         query.pop("access_token", None)
         with self._admission.place(caller, token) as place:
             call = self._call(Asked(dialect, query, self._settings.codec_order), caller)
             self._roster.enlist(place, call)
-            link = await accept(upgrade, {"RT-Audio-Session": call.id}, dialect.subprotocols)
+            link = await upgrade.accept({"RT-Audio-Session": call.id}, dialect.subprotocols)
             await call.run(link, place)
 
     def _call(self, asked: Asked, caller: Caller) -> Call:
@@ -191,10 +191,10 @@ class _Upgrades:
         draining = self._roster.drain_begun
         return HandledCall(*parts, handling=self._handling, draining=draining)
 
-    async def echo(self, upgrade: Websocket) -> None:
-        caller, token = self._check(upgrade, upgrade.args.to_dict())
+    async def echo(self, upgrade: Upgrade) -> None:
+        caller, token = self._check(upgrade, upgrade.query())
         with self._admission.place(caller, token) as place:
-            link = await accept(upgrade, {})
+            link = await upgrade.accept({})
             await hold(link, Echo(), self._limits, place)
 
     @described(
@@ -228,11 +228,11 @@ class _Upgrades:
         return response
 
     def _check(
-        self, upgrade: Websocket, query: dict[str, str], claim: Claim | None = None
+        self, upgrade: Upgrade, query: dict[str, str], claim: Claim | None = None
     ) -> tuple[Caller, Token | None]:
         """Return who calls, and with which token; raise Refused for who may not."""
-        headers = dict(iter(upgrade.headers))
-        caller = caller_of(upgrade, self._trusted)
+        headers = upgrade.headers
+        caller = caller_of(upgrade.scope, self._trusted)
         token = self._admission.check(
             caller,
             origin=headers.get("Origin"),
@@ -255,6 +255,6 @@ class _Upgrades:
             )
 
     def _note(self, reason: Refusal, message: str, token: str | None = None) -> None:
-        caller = replace(caller_of(websocket, self._trusted), token=token)
+        caller = replace(caller_of(websocket.scope, self._trusted), token=token)
         dialect = self._dialects.get(websocket.path, NOWHERE)
         self._refusals.upgrade(reason, message, dialect, **caller.known())

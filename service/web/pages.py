@@ -155,7 +155,7 @@ def _refusal(admission: Admission, trusted: Networks) -> Refusal | None:
 
     A page's own GET has no Origin header, so the page names its origin.
     """
-    caller = caller_of(request, trusted)
+    caller = caller_of(request.scope, trusted)
     try:
         token = admission.check(
             caller,

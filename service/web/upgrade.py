@@ -1,4 +1,4 @@
-"""Quart's way to an upgraded connection, without what an upgrade does not need.
+"""The way to an upgraded connection, past Quart, which an upgrade does not need.
 
 Under our own server the connection itself is taken over, and Quart and Hypercorn see nothing of
 the audio. Under any other ASGI server, and Quart's test client, the call runs over ASGI events.
@@ -6,9 +6,10 @@ the audio. Under any other ASGI server, and Quart's test client, the call runs o
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import trio
-from quart import Request, Response, Websocket
+from quart import Response, Websocket
 from quart.asgi import ASGIWebsocketConnection
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
@@ -26,41 +27,98 @@ from service.web.access import agreed_subprotocol
 from service.web.admission import Refused
 from service.web.vouching import Claim
 
-#: A view of `App.upgrades`.
-Upgrade = Callable[[Websocket], Awaitable[None]]
 #: The headers that say something about who calls.
 _SAY_WHO = frozenset(
     (b"user-agent", b"x-request-id", b"traceparent", b"x-forwarded-for", b"forwarded")
 )
 
 
-class App(QuartTrio):
-    """Quart whose upgrades do without its contexts, signals and hooks.
+class Upgrade:
+    """A request to upgrade, from its ASGI scope; its names are those of Quart's Websocket.
 
-    Quart spends 0.1 ms on them for each upgrade, and a storm of upgrades pays for it. A view of
-    `upgrades` gets Quart's Websocket as its argument, where `quart.websocket` would need a context.
-    An exception has the context, because its handler builds a response.
+    `headers` has names as `Content-Type`, and of headers with one name the last.
+    """
+
+    def __init__(self, scope: Any, receive: AsgiReceive, send: AsgiSend) -> None:
+        self.scope, self._receive, self._send = scope, receive, send
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        self.path: str = path if path.startswith("/") else urlsplit(path).path
+        self.query_string: bytes = scope["query_string"]
+        self.headers: dict[str, str] = {
+            name.decode("latin-1").title(): value.decode("latin-1")
+            for name, value in scope["headers"]
+        }
+        self.requested_subprotocols: Sequence[str] = scope.get("subprotocols", ())
+        self.accepted = False
+
+    def query(self) -> dict[str, str]:
+        """Return the parameters; where one is given twice, its first value counts."""
+        text = self.query_string.decode(errors="replace")
+        query: dict[str, str] = {}
+        for name, value in parse_qsl(text, keep_blank_values=True):
+            query.setdefault(name, value)
+        return query
+
+    async def accept(self, headers: dict[str, str], subprotocols: Sequence[str] = ()) -> Link:
+        """Answer with these headers, and return the link for the call; raise Refused.
+
+        Of the subprotocols that are offered, one of these is agreed on, or one that carries a
+        token.
+        """
+        connection: Connection | None = self.scope.get("state", {}).get("connection")
+        link: Link | None = (
+            AsgiLink(self._receive, self._send) if connection is None else connection.link()
+        )
+        if link is None:
+            raise Refused(400, Refusal.ABANDONED, "data was sent ahead of the answer")
+        offered = self.requested_subprotocols
+        ours = next((name for name in offered if name in subprotocols), None)
+        self.accepted = True
+        await self._send({
+            "type": "websocket.accept",
+            "subprotocol": ours or agreed_subprotocol(offered),
+            "headers": [(name.lower().encode(), text.encode()) for name, text in headers.items()],
+        })  # fmt: skip
+        return link
+
+
+#: A view of `App.upgrades`.
+View = Callable[[Upgrade], Awaitable[None]]
+
+
+class App(QuartTrio):
+    """Quart whose upgrades do without its requests, contexts, signals and hooks.
+
+    Quart spends 0.2 ms on them for each upgrade, and a storm of upgrades pays for it. Only an
+    exception gets Quart's Websocket and its context, because its handler builds a response.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(name, static_folder=None)
-        self.asgi_websocket_class = WebsocketConnection
-        self.upgrades: dict[str, Upgrade] = {}
+        self.upgrades: dict[str, View] = {}
+
+    async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "websocket":
+            await super().asgi_app(scope, receive, send)
+            return
+        upgrade = Upgrade(scope, receive, send)
+        view = self.upgrades.get(upgrade.path, _no_websocket)
+        try:
+            await view(upgrade)
+        except Exception as error:
+            await _Failed(self, upgrade, error)(receive, send)
 
     async def handle_websocket(self, websocket: Websocket) -> Response | WerkzeugResponse | None:
-        view = self.upgrades.get(websocket.path, _no_websocket)
-        try:
-            await view(websocket)
-        except Exception as error:
-            async with self.websocket_context(websocket):
-                try:
-                    return await self.make_response(await self.handle_user_exception(error))
-                except Exception as bug:
-                    return await self.handle_websocket_exception(bug)
-        return None
+        """Return what an upgrade is told whose view has raised."""
+        async with self.websocket_context(websocket):
+            try:
+                error = websocket.error  # type: ignore[attr-defined]
+                return await self.make_response(await self.handle_user_exception(error))
+            except Exception as bug:
+                return await self.handle_websocket_exception(bug)
 
 
-async def _no_websocket(upgrade: Websocket) -> None:
+async def _no_websocket(upgrade: Upgrade) -> None:
     raise Refused(
         404,
         Refusal.NOT_FOUND,
@@ -68,41 +126,35 @@ async def _no_websocket(upgrade: Websocket) -> None:
     )
 
 
-class WebsocketConnection(TrioASGIWebsocketConnection):
-    """Quart's WebSocket connection without its reader task and its queue.
+class _Failed(TrioASGIWebsocketConnection):
+    """Quart's WebSocket connection, to answer an upgrade whose view has raised.
 
-    A call reads ASGI's events itself, if at all. So it sees the peer's close code and empty
-    messages, both of which Quart loses, and is not cancelled when the peer leaves.
+    After the answer to an upgrade only the link closes; Quart would say 1000 whatever happened.
     """
 
-    def __init__(self, app: QuartTrio, scope: Any) -> None:
+    def __init__(self, app: App, upgrade: Upgrade, error: Exception) -> None:
         # The base class would open a queue.
-        self.app, self.scope = app, scope
-        self._accepted = self._closed = False
+        self.app, self.scope, self._error = app, upgrade.scope, error
+        self._accepted = self._closed = upgrade.accepted
         self.receive_channel = _NO_CHANNEL
 
-    async def __call__(self, receive: AsgiReceive, send: AsgiSend) -> None:
-        async def answer(event: Any) -> None:
-            # After the upgrade only the link closes; Quart would say 1000 whatever happened.
-            if not (self._accepted and event["type"] == "websocket.close"):
-                await send(event)
-
-        accepted_websocket = self._create_websocket_from_scope(answer)
-        accepted_websocket.asgi = (receive, send)  # type: ignore[attr-defined]
-        await ASGIWebsocketConnection.handle_websocket(self, accepted_websocket, answer)
+    async def __call__(self, receive: Any, send: Any) -> None:
+        websocket = self._create_websocket_from_scope(send)
+        websocket.error = self._error  # type: ignore[attr-defined]
+        await ASGIWebsocketConnection.handle_websocket(self, websocket, send)
 
 
-#: Stands for the queue that Quart's `websocket.receive` would read; the call's link reads instead.
+#: Stands for the queue that Quart's `websocket.receive` would read; nobody reads here.
 _NO_CHANNEL = trio.open_memory_channel[Any](0)[1]
 
 
-def caller_of(request: Request | Websocket, trusted: Networks) -> Caller:
-    """Return who asks, for an upgrade or for a page, where these proxies are trusted."""
+def caller_of(scope: Any, trusted: Networks) -> Caller:
+    """Return who asks for an upgrade or for a page, by its ASGI scope, behind trusted proxies."""
     said: dict[bytes, list[str]] = {}
-    for name, value in request.scope["headers"]:
+    for name, value in scope["headers"]:
         if name in _SAY_WHO:
             said.setdefault(name, []).append(value.decode(errors="replace"))
-    client = request.scope.get("client")
+    client = scope.get("client")
     peer = ("unknown", None) if client is None else (client[0], client[1])
     true = forwarded.client(
         peer, said.get(b"x-forwarded-for", []), said.get(b"forwarded", []), trusted
@@ -116,31 +168,10 @@ def caller_of(request: Request | Websocket, trusted: Networks) -> Caller:
     )
 
 
-def claim_of(upgrade: Websocket, dialect: str) -> Claim:
+def claim_of(upgrade: Upgrade, dialect: str) -> Claim:
     """Return the upgrade's claim to come from the provider of this dialect."""
     return Claim(dialect, upgrade.path, upgrade.query_string, tuple(upgrade.scope["headers"]))
 
 
 def _plain(values: list[str] | None) -> str | None:
     return None if values is None else plain(", ".join(values)) or None
-
-
-async def accept(
-    upgrade: Websocket, headers: dict[str, str], subprotocols: Sequence[str] = ()
-) -> Link:
-    """Answer the upgrade with these headers, and return the link for the call; raise Refused.
-
-    Of the subprotocols that are offered, one of these is agreed on, or one that carries a token.
-    """
-    connection: Connection | None = upgrade.scope.get("state", {}).get("connection")
-    if connection is None:
-        receive, send = upgrade.asgi  # type: ignore[attr-defined]
-        link: Link | None = AsgiLink(receive, send)
-    else:
-        link = connection.link()
-    if link is None:
-        raise Refused(400, Refusal.ABANDONED, "data was sent ahead of the answer")
-    offered = upgrade.requested_subprotocols
-    ours = next((name for name in offered if name in subprotocols), None)
-    await upgrade.accept(headers, ours or agreed_subprotocol(offered))
-    return link
