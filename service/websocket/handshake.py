@@ -1,7 +1,6 @@
 """The opening handshake of RFC 6455, section 4.2, without I/O: a request in, the answer out.
 
-websockets' `ServerProtocol` parses and checks the request. The app sees the handshake of an ASGI
-WebSocket.
+websockets parses and checks the request. The app sees the handshake of an ASGI WebSocket.
 """
 
 import json
@@ -11,12 +10,17 @@ from typing import Any
 from urllib.parse import unquote
 
 from websockets.datastructures import Headers
+from websockets.exceptions import InvalidMessage
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
+from websockets.streams import StreamReader
 
 _END = re.compile(rb"\n\r?\n")
 _UPGRADE = re.compile(rb"\nupgrade[ \t]*:[ \t]*websocket", re.IGNORECASE)
 _MAX_HEAD_BYTES = 16384
+#: Judges all requests; one for each would cost a tenth of an upgrade. It takes no extensions, so
+#: compression is declined.
+_judge = ServerProtocol()
 
 
 def could_be_head(data: bytes) -> bool:
@@ -44,28 +48,25 @@ class Handshake:
     """
 
     def __init__(self, head: bytes) -> None:
-        protocol = ServerProtocol()  # without extensions, so compression is declined
-        protocol.receive_data(head)
-        events = protocol.events_received()
-        protocol.parser.close()  # it refers to the protocol, which refers to it
         self._refusal: dict[str, Any] = {}
         self._body = b""
         self.error: bytes | None = None
         self.fault = ""
-        if not events:
-            self._refuse(HTTPStatus.BAD_REQUEST, Headers(), protocol.handshake_exc)
-            return
-        assert isinstance(events[0], Request)
-        self._request = events[0]
-        if len(self._request.headers.get_all("Host")) != 1:
-            # RFC 9112, 3.2; the protocol leaves this check to an HTTP server.
-            fault = ValueError("a request has one Host header")
+        try:
+            self._request = _parsed(head)
+        except InvalidMessage as fault:
             self._refuse(HTTPStatus.BAD_REQUEST, Headers(), fault)
             return
-        self._response = protocol.accept(self._request)
-        if protocol.handshake_exc is not None:
+        if len(self._request.headers.get_all("Host")) != 1:
+            # RFC 9112, 3.2; the protocol leaves this check to an HTTP server.
+            two = ValueError("a request has one Host header")
+            self._refuse(HTTPStatus.BAD_REQUEST, Headers(), two)
+            return
+        self._response = _judge.accept(self._request)
+        wrong, _judge.handshake_exc = _judge.handshake_exc, None
+        if wrong is not None:
             status = HTTPStatus(self._response.status_code)
-            self._refuse(status, self._response.headers, protocol.handshake_exc)
+            self._refuse(status, self._response.headers, wrong)
 
     def scope(self, **more: Any) -> dict[str, Any]:
         """Return the ASGI scope of the request; `more` has the keys that the connection knows."""
@@ -117,9 +118,24 @@ class Handshake:
         )
         return _plain(HTTPStatus(self._refusal["status"]), headers, self._body)
 
-    def _refuse(self, status: HTTPStatus, headers: Headers, fault: Exception | None) -> None:
+    def _refuse(self, status: HTTPStatus, headers: Headers, fault: Exception) -> None:
         self.fault = _sentence(fault)
         self.error = _error(status, headers, self.fault)
+
+
+def _parsed(head: bytes) -> Request:
+    """Return the request; raise InvalidMessage."""
+    reader = StreamReader()
+    reader.feed_data(head)
+    reader.feed_eof()
+    try:
+        next(Request.parse(reader.read_line))  # which waits for no more bytes
+    except StopIteration as done:
+        request: Request = done.value
+        return request
+    except Exception as error:
+        raise InvalidMessage("did not receive a valid HTTP request") from error
+    raise AssertionError
 
 
 def _error(status: HTTPStatus, headers: Headers, fault: str) -> bytes:
