@@ -53,9 +53,8 @@ class Upgrade:
 
     def query(self) -> dict[str, str]:
         """Return the parameters; where one is given twice, its first value counts."""
-        text = self.query_string.decode(errors="replace")
         query: dict[str, str] = {}
-        for name, value in parse_qsl(text, keep_blank_values=True):
+        for name, value in parse_qsl(self.query_string.decode(), keep_blank_values=True):
             query.setdefault(name, value)
         return query
 
