@@ -146,6 +146,11 @@ def test_a_request_against_the_rfc_is_told_what_is_wrong(
     assert ("allow" in headers) == status.startswith("405")
 
 
+def test_a_wrong_request_says_nothing_of_the_next() -> None:
+    assert Handshake(head(Sec_WebSocket_Key=None)).error is not None
+    assert Handshake(head()).error is None
+
+
 @given(st.binary(max_size=40), st.integers(0, 150))
 def test_any_head_is_judged_without_an_exception(noise: bytes, at: int) -> None:
     good = head()
