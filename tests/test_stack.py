@@ -121,7 +121,7 @@ async def test_quart_says_1000_whatever_happened_and_hides_empty_messages() -> N
 
 
 async def test_quart_leaves_an_upgrade_to_one_method_and_sends_its_response() -> None:
-    """web.upgrade overrides that method, to do without Quart's contexts."""
+    """web.upgrade overrides that method, to answer an upgrade whose view has raised."""
     seen: list[str] = []
 
     class App(QuartTrio):
