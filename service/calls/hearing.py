@@ -42,21 +42,20 @@ class Hearing:
             # Nothing below waits then; a handler that asks on and on must not hold up the others.
             if self._inbox or self._ended:
                 await trio.lowlevel.checkpoint()
-            if not self._inbox:
-                return None if self._ended else await self._handed_over()
+            if self._inbox:
+                item: bytes | Event | None = self._inbox.take()
+                if self._held and self._inbox.half_empty:
+                    self._hold(False)
+            elif self._ended:
+                item = None
+            else:
+                # The next item will find this task waiting, and never see the inbox.
+                self._waiting = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._wait_no_more)
+                item, self._item = self._item, None
+            return item
         finally:
             self._listening = False
-        item = self._inbox.take()
-        if self._held and self._inbox.half_empty:
-            self._hold(False)
-        return item
-
-    async def _handed_over(self) -> bytes | Event | None:
-        """Wait for an item that finds this task waiting, and so never sees the inbox."""
-        self._waiting = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._wait_no_more)
-        item, self._item = self._item, None
-        return item
 
     def _wait_no_more(self, raise_cancel: object) -> trio.lowlevel.Abort:
         self._waiting = None
