@@ -79,6 +79,11 @@ class Speech:
         return self._playout.waiting
 
     @property
+    def full(self) -> bool:
+        """Whether so much waits to be played that more should wait itself."""
+        return self._playout.waiting > PLAY_SECONDS and not self.ended
+
+    @property
     def silent(self) -> bool:
         """Whether nothing is left to be heard, by the clock."""
         return self.ended or self._playout.silent(trio.current_time())
@@ -207,7 +212,7 @@ class Speech:
             else:
                 self.say(Mark(item))
         self._hear_reached(now)
-        if self._changed and playout.waiting < PLAY_SECONDS:
+        if self._changed and not self.full:
             self._changed.unpark_all()
         return playout.next_due(now) if self.open else None
 

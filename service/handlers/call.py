@@ -20,7 +20,7 @@ from service.audio.rates import RATES
 from service.audio.resample import Resampler
 from service.calls.handled import HandledCall
 from service.calls.hearing import Hearing
-from service.calls.speech import HEARD, PLAY_SECONDS
+from service.calls.speech import HEARD
 from service.dialects.events import DIGITS, Digits, Event, Message
 from service.ending import Ending
 
@@ -97,22 +97,19 @@ class Call:
         self._be_on_the_line()
         source = self.rate if rate is None else rate
         size = int(source * _PIECE_SECONDS) * 2
-        if len(pcm) <= size and not self._playing.locked() and self._has_room():
+        if len(pcm) <= size and not self._playing.locked() and not self._speech.full:
             self._play(pcm, source)
             return
         clears = self._clears
         async with self._playing:
             for start in range(0, len(pcm), size):
-                while not self._has_room():
+                while self._speech.full:
                     await self._speech.changed()
                 self._be_on_the_line()
                 if self._clears != clears:
                     return
                 self._play(pcm[start : start + size], source)
                 await trio.lowlevel.checkpoint()
-
-    def _has_room(self) -> bool:
-        return self._speech.waiting <= PLAY_SECONDS or self._speech.ended
 
     def _play(self, pcm: bytes, source: int) -> None:
         self._resample_from(source)
