@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from weakref import ref
 
 import pytest
 import trio
@@ -111,14 +112,33 @@ async def test_who_is_forgotten_is_asked_no_more_until_it_asks_again(
         assert times == [in_time(now + 0.06)]
 
 
+async def test_who_is_forgotten_is_soon_let_go_of(autojump_clock: MockClock) -> None:
+    class Call:
+        def speak(self, now: float) -> None:
+            raise AssertionError
+
+    async with running() as clock:
+        call = Call()
+        gone = ref(call)
+        clock.ask(call.speak, trio.current_time() + FRAME)
+        clock.forget(call.speak)
+        del call
+        await trio.sleep(2 * FRAME)
+        assert gone() is None
+
+
+class Turns(trio.abc.Instrument):
+    """Counts the turns of the event loop."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.count += 1
+
+
 async def test_it_sleeps_while_nobody_speaks(autojump_clock: MockClock) -> None:
-    turns = 0
-
-    class Turns(trio.abc.Instrument):
-        def before_io_wait(self, timeout: float) -> None:
-            nonlocal turns
-            turns += 1
-
+    turns = Turns()
     times: list[float] = []
     forgotten: list[float] = []
     async with running() as clock:
@@ -128,10 +148,10 @@ async def test_it_sleeps_while_nobody_speaks(autojump_clock: MockClock) -> None:
             clock.forget(forgotten.append)
             await trio.sleep(0.2)
             assert len(times) == number
-            trio.lowlevel.add_instrument(counting := Turns())
+            trio.lowlevel.add_instrument(turns)
             await trio.sleep(3600)
-            trio.lowlevel.remove_instrument(counting)
-        assert turns < 20
+            trio.lowlevel.remove_instrument(turns)
+        assert turns.count < 20
         assert forgotten == []
 
 
@@ -155,6 +175,22 @@ async def test_a_slow_call_delays_the_others_who_are_then_asked_once_in_order(
         assert asked == ["a", "b", "c"]
         await trio.sleep(0.5)
         assert asked == ["a", "b", "c", "late"]
+
+
+async def test_after_an_hour_without_the_processor_it_goes_on_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    times: list[float] = []
+    async with running() as clock:
+        clock.ask(times.append, trio.current_time() + FRAME)
+        await trio.sleep(TICK_SECONDS / 2)
+        autojump_clock.jump(3600)
+        clock.ask(lambda now: None, trio.current_time() + FRAME)
+        trio.lowlevel.add_instrument(turns := Turns())
+        await trio.sleep(2 * FRAME)
+        trio.lowlevel.remove_instrument(turns)
+        assert len(times) == 1
+        assert turns.count < 30
 
 
 async def test_calls_come_and_go_while_others_are_asked(autojump_clock: MockClock) -> None:

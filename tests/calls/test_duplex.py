@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from service import codec
-from service.calls.clock import Clock
+from service.calls.clock import TICK_SECONDS, Clock
 from service.calls.duplex import Duplex
 from service.calls.speech import UNWRITTEN_BYTES
 from service.calls.terms import Terms
@@ -28,12 +28,14 @@ class Remembers:
 
     def __init__(self) -> None:
         self.said: list[Message] = []
+        self.times: list[float] = []
         self.held: list[bool] = []
         self.endings: list[Ending] = []
         self.unwritten = 0
 
     def say(self, message: Message) -> None:
         self.said.append(message)
+        self.times.append(trio.current_time())
 
     def hold(self, held: bool) -> None:
         self.held.append(held)
@@ -100,6 +102,24 @@ async def test_the_first_audio_goes_out_at_once_and_the_clock_sleeps_after_the_l
         assert not call.asked
         assert call.tally.spoken_frames == 50
         assert call.tally.outbound_seconds == pytest.approx(1)
+
+
+async def test_a_turn_that_comes_late_makes_no_later_frame_late(
+    autojump_clock: MockClock,
+) -> None:
+    async with duplex() as call:
+        await trio.sleep(0.0013)
+        began = trio.current_time()
+        call.speech.play(SECOND)
+        for _ in range(4):
+            await trio.sleep(0.2)
+            autojump_clock.jump(0.013)
+        await trio.sleep(1)
+    # The lead is 40 ms.
+    late = [at - began - (number - 2) * 0.02 for number, at in enumerate(call.mouth.times)][3:]
+    assert len(late) == 47
+    assert min(late) > -0.001
+    assert sum(seconds > TICK_SECONDS + 0.001 for seconds in late) <= 4
 
 
 async def test_nothing_is_said_while_bytes_wait_and_then_the_rest_is_later(
