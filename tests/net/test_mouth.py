@@ -234,7 +234,17 @@ async def test_an_old_event_of_a_line_that_is_held_now_does_not_end_it(
     """A turn of the pump ends in the middle of a round; then a conversation holds its peer."""
     monkeypatch.setattr("service.net.pump.TURN_SECONDS", -1)
     monkeypatch.setattr("service.net.pump.AT_ONCE", 1)
-    pump, listeners, callers = Pump(), [Listener(), Listener()], []
+    held = list[Listener]()
+
+    class HoldsTheOther(Listener):
+        def receive(self, message: Message) -> None:
+            super().receive(message)
+            if not held:
+                held.extend(other for other in listeners if other is not self)
+                held[0].mouth.hold(True)
+
+    pump, callers = Pump(), []
+    listeners: list[Listener] = [HoldsTheOther(), HoldsTheOther()]
     async with trio.open_nursery() as nursery:
         for listener in listeners:
             accepted, connected = await tcp_pair()
@@ -245,18 +255,18 @@ async def test_an_old_event_of_a_line_that_is_held_now_does_not_end_it(
         for caller in callers:
             await caller.send(b"hi")
         nursery.start_soon(pump.run)
-        while not any(listener.heard for listener in listeners):
-            await trio.lowlevel.checkpoint()
-        late = next(n for n, listener in enumerate(listeners) if not listener.heard)
-        listeners[late].mouth.hold(True)
+        with trio.fail_after(10):
+            while not held:
+                await trio.lowlevel.checkpoint()
+        [late] = held
         for _ in range(20):
             await trio.lowlevel.checkpoint()
-        assert not listeners[late].heard
-        listeners[late].mouth.hold(False)
-        await listeners[late].has_heard(1)
-        listeners[late].mouth.end(FINISHED)
+        assert not late.heard
+        late.mouth.hold(False)
+        await late.has_heard(1)
+        late.mouth.end(FINISHED)
         with pytest.raises(HungUp):
-            await callers[late].receive()
+            await callers[listeners.index(late)].receive()
         for caller in callers:
             await caller.vanish()
         nursery.cancel_scope.cancel()
