@@ -1,5 +1,6 @@
 """Settings from the environment, and what an operator is told when they are wrong."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,9 @@ def test_the_readme_tells_of_each_setting_what_the_code_does(name: str) -> None:
     unit = field.json_schema_extra["unit"]
     cells = f"| `RT_AUDIO_{name.upper()}` | {f'`{shown}`' if shown else ''} | {unit} |"
     assert cells.replace("|  |", "| |") in README.read_text()
+
+
+def test_the_readme_names_no_other_variable() -> None:
+    named = set(re.findall(r"RT_AUDIO_[A-Z_]*[A-Z]", README.read_text()))
+    settings = {f"RT_AUDIO_{name.upper()}" for name in Settings.model_fields}
+    assert named - settings == {"RT_AUDIO_TOKEN"}, "which is of our client"

@@ -1,7 +1,9 @@
-"""The three bots of README.md, run as printed by `rt-audio serve --handler`."""
+"""The bots of README.md, run as printed by `rt-audio serve --handler`."""
 
 import json
 import math
+import re
+import shlex
 import wave
 from array import array
 from collections.abc import AsyncIterator
@@ -12,10 +14,11 @@ from statistics import median
 import pytest
 import trio
 
+from service.audio import wav
 from service.audio.resample import Resampler
 from tests.peers.callers import Caller, HungUp
-from tests.peers.printed import write_bots
-from tests.peers.processes import serving
+from tests.peers.printed import blocks, chapter, write_bots
+from tests.peers.processes import ROOT, RT_AUDIO, serving
 from tests.peers.reach import Service
 
 FRAME_SECONDS = 0.02
@@ -133,3 +136,32 @@ async def test_the_announcement_is_heard_at_the_callers_rate_before_it_hangs_up(
         await teller.send(mark)
         with pytest.raises(HungUp, match="1000"):
             await teller.receive()
+
+
+PRINTED = "".join(blocks(chapter("## Answer a telephone"), "sh"))
+CALLS = re.findall(r"^\.venv/bin/rt-audio (stream .*)$", PRINTED, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "call", CALLS, ids=[re.findall(r"--dialect (\w+)", call)[0] for call in CALLS]
+)
+async def test_a_fake_telephone_hears_a_beep_and_two_and_is_hung_up(
+    folder: Path, call: str
+) -> None:
+    assert ".venv/bin/rt-audio serve --handler keys:answer" in PRINTED
+    (folder / "tests").symlink_to(ROOT / "tests")
+    arguments = shlex.split(call)
+    dialect = arguments[arguments.index("--dialect") + 1]
+    beeps = folder / "beeps.wav"
+    async with answered_by("keys", folder) as service:
+        here = f"ws://127.0.0.1:{service.port}"
+        if "--url" in arguments:
+            arguments = [each.replace("ws://localhost:8001", here) for each in arguments]
+        else:
+            arguments += ["--url", f"{here}/ws/{dialect}"]
+        if "--out" not in arguments:
+            arguments += ["--out", str(beeps)]
+        within = ("env", "-C", str(folder), f"PYTHONPATH={ROOT}")
+        done = await trio.run_process([*within, *RT_AUDIO, *arguments], capture_stdout=True)
+    assert re.search(rb"^ended +the service hung up$", done.stdout, re.MULTILINE), done.stdout
+    assert wav.read(beeps).seconds == pytest.approx(3 * 0.2, abs=0.02)
