@@ -21,11 +21,13 @@ from service.calls.caller import Caller
 from service.calls.dialogue import Dialogue
 from service.calls.roster import Place
 from service.calls.session import Session
+from service.calls.slips import Slips
 from service.calls.telephone import Telephone
 from service.calls.terms import Terms
 from service.conversation import CLOSE_SECONDS, Conversation, Limits, Link, Message, Mouth
 from service.dialects.events import Start
 from service.ending import DRAINED, FAULT, Ending, close_code
+from service.plain import plain
 from service.tally import Tally
 
 if TYPE_CHECKING:
@@ -59,10 +61,10 @@ class Call:
         self.start: Start | None = None
         self._tally, self._limits = tally, asked.limits(limits)
         self._keep_alive_seconds = limits.ping_seconds
-        self._slips = tally.dialect_errors[asked.dialect.name]
         self._link: Link | None = None
         # The pump's task logs frames without this task's context, so each line names the session.
         self._about = {"session": self.id, "dialect": asked.dialect.name, **caller.ids()}
+        self._slips = Slips(tally.dialect_errors[asked.dialect.name], self._about)
         if asked.terms is not None:
             self.start = asked.start()
             self._agree_on(asked.terms)
@@ -135,9 +137,9 @@ class Call:
         """Return the terms for a peer's start."""
         terms = self.asked.agree(start)
         self.start = start
-        self._about |= {"call_id": start.call_id, "stream_id": start.stream_id}
+        self._about |= {"call_id": plain(start.call_id), "stream_id": plain(start.stream_id)}
         self._agree_on(terms)
-        who = {"from": start.from_, "to": start.to}
+        who = {"from": plain(start.from_), "to": plain(start.to)}
         _log.info("stream_started", **self._rates(), **self._about, **who)
         return terms
 
@@ -158,12 +160,12 @@ class Call:
 
     def facts(self) -> dict[str, Any]:
         """Return what is known of the call by now; the numbers are of inbound frames."""
-        ear, start = self._ear, self.start
+        ear = self._ear
         since = datetime.fromtimestamp(self._since, UTC).isoformat(timespec="milliseconds")
         return {
             "id": self.id,
             "dialect": self.asked.dialect.name,
-            "call_id": start.call_id or None if start else None,
+            "call_id": self._about.get("call_id") or None,
             "since": since.replace("+00:00", "Z"),
             "seconds": round(trio.current_time() - self._began, 3),
             "caller": self.caller.known(),
@@ -200,7 +202,7 @@ class Call:
     def _end_span(self, span: "CallSpan", ending: Ending, code: int | None) -> None:
         ear = self._ear
         known = self._span_terms() | {
-            "rt_audio.call_id": self.start.call_id or None if self.start else None,
+            "rt_audio.call_id": self._about.get("call_id") or None,
             "rt_audio.outcome": ending.outcome,
             "rt_audio.close_code": code,
             "rt_audio.reason": ending.reason or None,

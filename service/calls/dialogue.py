@@ -8,16 +8,13 @@ from collections.abc import Callable
 
 import trio
 
-from service import logs
 from service.calls.session import Session
+from service.calls.slips import Slips
 from service.calls.terms import Terms
 from service.conversation import Message, Mouth, Work
 from service.dialects.events import Alive, BadMessage, Event, Fault, Lost, Slip, Start, Stop
 from service.dialects.half import Half
 from service.ending import FINISHED, POLICY_VIOLATION, Ending, rejected, too_large
-from service.plain import plain
-
-_log = logs.get(__name__)
 
 #: How long a peer may take to begin, in seconds.
 START_SECONDS = 10.0
@@ -30,14 +27,14 @@ Result = Message | Ending | Work | None
 
 
 class Dialogue(ABC):
-    """One dialogue; `slips` are its dialect's counts. `greeting`, if set, is the first message.
+    """One dialogue. `greeting`, if set, is the first message.
 
-    `agree` returns the terms for a start.
+    `slips` notes what is wrong with the peer's messages. `agree` returns the terms for a start.
     """
 
     greeting: Message | None = None
 
-    def __init__(self, half: Half, slips: dict[str, int], agree: Callable[[Start], Terms]) -> None:
+    def __init__(self, half: Half, slips: Slips, agree: Callable[[Start], Terms]) -> None:
         self.half = half
         self.ear: Session | None = None
         self.started = trio.Event()
@@ -101,16 +98,15 @@ class Dialogue(ABC):
             case Stop():
                 return FINISHED
             case Fault(text):
-                self._slips[Slip.PEER] += 1
-                _log.warning("peer_reports_fault", message=plain(text))
+                self._slips.note(Slip.PEER, text)
             case Lost():
-                self._slips[Slip.LOST] += 1
+                self._slips.note(Slip.LOST, "audio never came, or came too late")
             case _:
                 self.hear_event(item)
         return None
 
     def _note(self, bad: BadMessage, message: Message) -> Ending | None:
-        self._slips[bad.slip] += 1
+        self._slips.note(bad.slip, str(bad))
         if bad.code is None:
             return None
         return rejected("text" if isinstance(message, str) else "binary", bad.code, str(bad))
@@ -120,9 +116,9 @@ class Dialogue(ABC):
         with trio.move_on_after(START_SECONDS):
             await self.started.wait()
             return
-        self._slips[Slip.NO_START] += 1
+        reason = f"the stream did not begin within {START_SECONDS:g} seconds"
+        self._slips.note(Slip.NO_START, reason)
         if self.mouth is not None:
-            reason = f"the stream did not begin within {START_SECONDS:g} seconds"
             self.mouth.end(rejected("text", POLICY_VIOLATION, reason))
         await trio.sleep_forever()
 

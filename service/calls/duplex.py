@@ -10,10 +10,11 @@ from service.calls.clock import Clock
 from service.calls.dialogue import Dialogue
 from service.calls.hearing import Hearing
 from service.calls.session import Session
+from service.calls.slips import Slips
 from service.calls.speech import Speech
 from service.calls.terms import Terms
 from service.conversation import Message, Mouth, Work
-from service.dialects.events import Cleared, Event, Flow, Mark, Start
+from service.dialects.events import Cleared, Event, Flow, Mark, Start, Stop
 from service.dialects.half import Half
 from service.ending import Ending
 from service.tally import Tally
@@ -28,7 +29,7 @@ class Duplex(Dialogue):
     def __init__(
         self,
         half: Half,
-        slips: dict[str, int],
+        slips: Slips,
         agree: Callable[[Start], Terms],
         tally: Tally,
         max_frame_bytes: int,
@@ -86,8 +87,10 @@ class Duplex(Dialogue):
     # The handler's side.
 
     def end(self, ending: Ending) -> None:
-        """End the call once what was said is written; nothing more is said."""
+        """Hang up once what was said is written; nothing more is said."""
         if self.mouth is not None:
+            for message in self.half.say(Stop()) if self.ear is not None else ():
+                self.mouth.say(message)
             self.mouth.end(ending)
         self.over()
 

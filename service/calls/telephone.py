@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator
 
 from service.calls.dialogue import Dialogue, Result
 from service.calls.session import Session
+from service.calls.slips import Slips
 from service.calls.terms import Terms
 from service.conversation import Message, Work
 from service.dialects.events import Event, Start
@@ -19,7 +20,7 @@ class Telephone(Dialogue):
     def __init__(
         self,
         half: Half,
-        slips: dict[str, int],
+        slips: Slips,
         agree: Callable[[Start], Terms],
         tally: Tally,
         max_frame_bytes: int,

@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from service import codec
 from service.calls.clock import TICK_SECONDS, Clock
 from service.calls.duplex import Duplex
+from service.calls.slips import Slips
 from service.calls.speech import UNWRITTEN_BYTES
 from service.calls.terms import Terms
 from service.conversation import Message
@@ -59,7 +60,7 @@ class Fixture:
         terms = Terms("audioop", "pcm16", "pcm16", 8000, 8000, events=events, live=live)
         greeting = '{"type": "started"}' if events else None
         half = raw.Service({"events": "json"} if events else {})
-        slips = self.tally.dialect_errors["raw"]
+        slips = Slips(self.tally.dialect_errors["raw"], {})
         self.duplex = Duplex(half, slips, lambda start: terms, self.tally, 1 << 20, self.clock)
         self.duplex.greeting = greeting
         self.duplex.begin_with(terms)

@@ -1,5 +1,6 @@
 """A telephone provider's call, in each dialect: the same handler answers it, or the echo."""
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -107,6 +108,24 @@ async def callers_end(phone: Telephone) -> tuple[int | None, str]:
             await phone.hear()
         except callers.HungUp as end:
             return end.code, end.reason
+
+
+@pytest.mark.parametrize("dialect", ["asterisk", "jambonz"])
+async def test_the_service_hangs_up_in_the_words_of_the_dialect(
+    dialect: str, autojump_clock: MockClock
+) -> None:
+    async def bot(call: Call) -> None:
+        await call.play(b"\1\1" * 1600, rate=8000)
+
+    async with calling("memory", "", bot, dialect) as (caller, house):
+        phone = Telephone(caller, dialect)
+        await phone.begin()
+        heard = [await phone.hear()]
+        while not isinstance(heard[-1], Stop):
+            heard.append(await phone.hear())
+        assert sum(isinstance(item, bytes) for item in heard) == 10
+        assert await caller.hung_up() == (1000, "")
+        await ends_as("completed", house, dialect)
 
 
 @every_dialect
@@ -317,6 +336,28 @@ async def test_who_calls_in_which_dialect_is_in_the_log(
     assert lines[1]["sample_rate"] == lines[1]["reply_rate"] == phone.start.heard.rate
     assert lines[2]["call_id"] == lines[1]["call_id"]
     assert lines[2]["frames"] == 1
+
+
+async def test_a_mistake_that_is_made_again_and_again_has_one_line(
+    capfd: pytest.CaptureFixture[str], set_up_logs: Callable[[str, str], None]
+) -> None:
+    set_up_logs("info", "json")
+    async with calling("server", "", None, "asterisk") as (caller, house):
+        phone = Telephone(caller, "asterisk")
+        await phone.begin()
+        for number in range(100):
+            event = {"event": "ERROR", "channel_id": "c", "error_text": f"error {number}\n"}
+            await caller.send(json.dumps(event))
+        await caller.send(json.dumps({"event": "DANCE"}))
+        await phone.say(Stop())
+        await caller.leave()
+        await ends_as("completed", house, "asterisk")
+        series = 'rt_audio_dialect_errors_total{dialect="asterisk",reason="peer"}'
+        assert await house.metric(series) == 100
+    lines = entries(capfd, "dialect_error")
+    assert [line["reason"] for line in lines] == ["peer", "unknown_event"]
+    assert "error 0" in lines[0]["message"]
+    assert lines[0]["session"] == lines[1]["session"] != ""
 
 
 async def test_the_echo_has_no_endpoint_that_nobody_asked_for() -> None:
