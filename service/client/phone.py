@@ -9,6 +9,7 @@ To the service it looks as the provider itself, so that a bot can be tried witho
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
 from uuid import uuid4
 
 from service.audio.encodings import BYTES_PER_SAMPLE, SILENCE
@@ -20,6 +21,7 @@ from service.client.request import converted
 from service.client.twoway import Heard, OnMessage, TwoWay
 from service.dialects.events import Digits, Format, Start
 from service.dialects.half import Dialect
+from service.plain import plain
 
 #: With this a telephone network closes a call that a user has hung up (ITU-T Q.850).
 _NORMAL_CLEARING = 16
@@ -70,8 +72,8 @@ class Phone:
         provider's. `speed` is 1 for real time, 2 for twice as fast.
         """
         check_token(token)
-        self.address = Address.parse(url)
         self.format = _format(dialect, encoding, sample_rate)
+        self.address = _asking(Address.parse(url), dialect.query(self.format))
         self._dialect, self._token = dialect, token
         self._start = Start(
             heard=self.format,
@@ -125,6 +127,18 @@ def _format(dialect: Dialect, encoding: str | None, rate: int | None) -> Format:
             return each
     known = ", ".join(f"{each.encoding} at {each.rate} Hz" for each in dialect.formats)
     raise PhoneError(f"{dialect.name} has audio in {known} only")
+
+
+def _asking(address: Address, needed: Mapping[str, str]) -> Address:
+    """Return the address with what its query must say; raise PhoneError if it says otherwise."""
+    said = dict(parse_qsl(address.query, keep_blank_values=True))
+    for name, value in needed.items():
+        if said.get(name, value) != value:
+            raise PhoneError(
+                f"{name}={plain(said[name])} in the URL contradicts the format, for which it must "
+                f"be {value}; --encoding and --sample-rate choose another"
+            )
+    return address.asking(dict(needed))
 
 
 def _fitted(audio: Audio, wanted: Format) -> Audio:

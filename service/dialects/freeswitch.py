@@ -121,5 +121,6 @@ DIALECT = Dialect(
     Service,
     Provider,
     lead_seconds=0.1,
+    query=lambda audio: {"sample_rate": str(audio.rate)},
     formats=tuple(Format("pcm16", rate) for rate in _RATES),
 )

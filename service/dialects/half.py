@@ -44,7 +44,8 @@ class Dialect:
     `lead_seconds` ahead of the clock; with `frame_seconds` in frames of exactly so many. A peer
     that cannot stand WebSocket `pings` is told `Alive` instead. `hangup_causes` says that it closes
     with the cause of the hang-up (ITU-T Q.850) for a code. `returns_marks` says that a clear brings
-    the marks back which wait. A call may have one of `formats`, and has the first by default.
+    the marks back which wait. A call may have one of `formats`, and has the first by default. Where
+    the peer does not say which, the URL must: `query` returns its parameters.
     """
 
     name: str
@@ -57,3 +58,4 @@ class Dialect:
     hangup_causes: bool = False
     returns_marks: bool = False
     formats: tuple[Format, ...] = (Format("ulaw", 8000),)
+    query: Callable[[Format], Mapping[str, str]] = lambda _: {}

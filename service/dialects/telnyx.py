@@ -188,11 +188,20 @@ class Provider(media.Provider):
         }
 
 
+def _query(played: Format) -> dict[str, str]:
+    codec = named(played, _ENCODINGS)
+    return {
+        "stream_bidirectional_codec": codec,
+        "stream_bidirectional_sampling_rate": str(played.rate),
+    }
+
+
 DIALECT = Dialect(
     "telnyx",
     Service,
     Provider,
     returns_marks=True,
+    query=_query,
     formats=(
         Format("ulaw", 8000),
         Format("alaw", 8000),

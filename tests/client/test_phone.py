@@ -4,6 +4,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 import trio
@@ -208,6 +209,18 @@ def test_a_dialect_can_hold_a_call_in_each_of_its_formats(dialect: Dialect) -> N
         assert phone.report().format == each
 
 
+@every_dialect
+def test_the_url_says_what_the_start_cannot(dialect: Dialect) -> None:
+    for each in dialect.formats:
+        phone = Phone(HALF, URL, dialect, encoding=each.encoding, sample_rate=each.rate)
+        service = dialect.service(dict(parse_qsl(phone.address.query)))
+        start = Start(each, each, "stream", "call")
+        messages = [*dialect.peer(start).say(start), dialect.peer(start).audio(bytes(320))]
+        heard = [item for message in messages for item in service.hear(message)]
+        [begun] = [item for item in heard if isinstance(item, Start)]
+        assert (begun.heard, begun.played) == (each, each)
+
+
 class Dumb(twilio.Provider):
     """A provider without digits."""
 
@@ -223,6 +236,11 @@ class Dumb(twilio.Provider):
         ({"audio": Audio(bytes(2), 9600)}, PhoneError, "a file with 9600 Hz cannot be resampled"),
         ({"dialect": replace(TWILIO, peer=Dumb), "digits": "1"}, PhoneError, "cannot say digits"),
         ({"url": "http://bot.test"}, ConnectError, "is not a WebSocket address"),
+        (
+            {"url": f"{URL}?sample_rate=16000", "dialect": DIALECTS["freeswitch"]},
+            PhoneError,
+            "sample_rate=16000 in the URL contradicts the format, for which it must be 8000",
+        ),
         ({"token": "a b"}, ConnectError, "the token cannot be sent"),
     ],
 )
