@@ -1,7 +1,10 @@
 """The metrics page: its names are a contract."""
 
 import io
+import re
+from collections.abc import Collection
 from itertools import pairwise, product
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -45,6 +48,7 @@ BY_DIALECT = {
     "rt_audio_connections_refused_total": ("reason", Refusal, ("raw", "twilio", "none")),
     "rt_audio_dialect_errors_total": ("reason", Slip, ("raw", "twilio")),
 }
+README = (Path(__file__).parent.parent.parent / "README.md").read_text()
 
 
 @pytest.fixture
@@ -165,3 +169,23 @@ def test_the_registry_may_be_given() -> None:
     registry = CollectorRegistry()
     assert Metrics(Roster(1), Tally([], []), {}, Access([], None), registry).registry is registry
     assert registry.get_sample_value("rt_audio_max_sessions") == 1
+
+
+@pytest.mark.parametrize(
+    ("series", "label", "values"),
+    [
+        *((series, label, names) for series, (label, names, _) in BY_DIALECT.items()),
+        ("rt_audio_frames_rejected_total", "reason", REJECTIONS),
+        ("rt_audio_tls_handshake_failures_total", "reason", TlsFailure),
+    ],
+)
+def test_the_readme_has_each_value_of_a_label(
+    series: str, label: str, values: Collection[str]
+) -> None:
+    [cell] = re.findall(rf"^\| `{series}` \| counter \| (.*?) \|", README, re.MULTILINE)
+    assert cell.partition(f"`{label}`: ")[2].split(", ") == list(values)
+
+
+def test_the_readme_tells_what_each_error_of_a_dialect_is() -> None:
+    section = README.partition("#### Errors of a dialect")[2].partition("\n#")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == {"reason", *Slip}
