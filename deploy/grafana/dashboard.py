@@ -32,6 +32,8 @@ from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DataSourceRef,
     DataTransformerConfig,
+    DynamicConfigValue,
+    MatcherConfig,
     Threshold,
     ThresholdsMode,
     ValueMap,
@@ -176,6 +178,23 @@ def per_second(metric: str) -> str:
 def rate(metric: str, by: str) -> str:
     """Return the expression of a counter's rate, summed by a label."""
     return f"sum by ({by}) ({per_second(metric)})"
+
+
+def by_dialect(title: str, description: str, metric: str, *labels: str) -> timeseries.Panel:
+    """Return a panel of a counter's rates, by provider's dialect and these labels.
+
+    Most of its series are always 0. The legend leaves those out.
+    """
+    by = ("dialect", *labels)
+    legend = " ".join(f"{{{{{label}}}}}" for label in by)
+    counts = f'{metric}{{{WHERE}, dialect!~"raw|none"}}'
+    expression = f"sum by ({', '.join(by)}) (rate({counts}[$__rate_interval]))"
+    panel = stacked(title, description, {legend: expression}).span(12)
+    always_0 = MatcherConfig(id_val="byValue", options={"reducer": "allIsZero"})
+    hidden = {"viz": False, "legend": True, "tooltip": True}
+    return panel.with_override(
+        always_0, [DynamicConfigValue(id_val="custom.hideFrom", value=hidden)]
+    )
 
 
 def quantile(share: float, metric: str, *by: str) -> str:
@@ -370,6 +389,22 @@ ROWS: dict[str, list[Panel]] = {
                 "call; underruns, a voice that is generated more slowly than it speaks.",
                 {"errors": f"sum({per_second('rt_audio_handler_errors_total')})",
                  "underruns": f"sum({per_second('rt_audio_underruns_total')})"}).span(12),
+    ],
+    "Telephony": [
+        by_dialect("Provider calls begun", "A second, by dialect; /ws/audio is not here. Bad: a "
+                   "sudden fall of one; none of a provider that you use, whose calls then do not "
+                   "get here.", "rt_audio_sessions_started_total"),
+        by_dialect("Provider calls ended", "A second, by dialect and outcome. Bad: rejected, the "
+                   "provider or its settings broke a rule; idle, nothing was sent; aborted or "
+                   "stuck of one dialect alone, its provider or the way to it.",
+                   "rt_audio_sessions_total", "outcome"),
+        by_dialect("Provider calls refused", "A second, by dialect and reason. Bad: unauthorized, "
+                   "another secret there than here, or another public URL.",
+                   "rt_audio_connections_refused_total", "reason"),
+        by_dialect("Dialect errors", "Messages a second that broke the rules of their dialect, by "
+                   "reason; README.md tells of each. Bad: any that lasts; unknown_event is an "
+                   "event that the provider has added, lost is its network.",
+                   "rt_audio_dialect_errors_total", "reason"),
     ],
     "The synthetic caller": [
         lines("Synthetic calls", "1 where the last call of rt-audio probe was right to the bit. "

@@ -106,3 +106,36 @@ def test_every_alert_that_fires_is_named() -> None:
     assert (target["format"], target["instant"]) == ("table", True)
     hidden = panel["transformations"][0]["options"]["excludeByName"]
     assert not hidden.keys() & {"alertname", "severity", "namespace", "pod", "instance"}
+
+
+BY_DIALECT = {
+    "Provider calls begun": ("rt_audio_sessions_started_total", "dialect"),
+    "Provider calls ended": ("rt_audio_sessions_total", "dialect, outcome"),
+    "Provider calls refused": ("rt_audio_connections_refused_total", "dialect, reason"),
+    "Dialect errors": ("rt_audio_dialect_errors_total", "dialect, reason"),
+}
+
+
+@pytest.mark.parametrize("title", BY_DIALECT)
+def test_telephony_is_told_by_dialect_without_series_that_are_always_0(title: str) -> None:
+    metric, labels = BY_DIALECT[title]
+    [target] = PANELS[title]["targets"]
+    assert target["expr"].startswith(f"sum by ({labels}) (rate({metric}{{")
+    assert 'dialect!~"raw|none"' in target["expr"]
+    [override] = PANELS[title]["fieldConfig"]["overrides"]
+    assert override["matcher"] == {"id": "byValue", "options": {"reducer": "allIsZero"}}
+    [hidden] = override["properties"]
+    assert hidden["value"] == {"viz": False, "legend": True, "tooltip": True}
+
+
+def test_what_has_a_dialect_is_summed_over_it() -> None:
+    """A rate of each series would be one for each dialect where one is meant for all."""
+    by_dialect = "|".join(metric for metric, _ in BY_DIALECT.values())
+    everything = [rule for kind in ("record", "alert") for rule in rules(kind)]
+    shown = queries() + [
+        (rule.get("record", rule.get("alert")), rule["expr"]) for rule in everything
+    ]
+    for name, expression in shown:
+        for match in re.finditer(by_dialect, expression):
+            before = expression[: match.start()]
+            assert re.search(r"sum( by \([\w, ]+\) )?\((rate|increase)\($", before), name
