@@ -157,8 +157,9 @@ x_bucket{codec="numpy",le="0.1"} %d
 x_bucket{codec="numpy",le="0.2"} %d
 x_bucket{codec="numpy",le="+Inf"} %d
 x_bucket{codec="audioop",le="0.1"} 7
-y_total{reason="a b"} 2
-y_total{reason="c"} 3
+y_total{dialect="raw",reason="a b"} 1
+y_total{dialect="twilio",reason="a b"} 1
+y_total{dialect="raw",reason="c"} 3
 """
 
 
