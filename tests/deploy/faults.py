@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import trio
 
+from service.dialects.events import Stop
 from tests.deploy.scene import (
     ABUSED,
     ANSWERING,
@@ -41,6 +42,7 @@ from tests.deploy.scene import (
 from tests.peers.callers import HungUp, StreamCaller
 from tests.peers.processes import DEADLINE_SECONDS, until
 from tests.peers.reach import Service, read_head, upgrade_request
+from tests.peers.telephones import Telephone
 
 #: A drain is late by so much, in a hurry and otherwise.
 LATE_SECONDS = {True: 6, False: 20}
@@ -232,6 +234,25 @@ def _lose_the_targets(scene: Scene) -> None:
     scene.prometheus.look_at(left)
 
 
+def _break_the_dialect(scene: Scene) -> None:
+    """Call as Twilio does, and send three times media without audio."""
+
+    async def call() -> None:
+        service = Service(scene.answering.port)
+        with trio.fail_after(DEADLINE_SECONDS):
+            caller = await service.call(path="/ws/twilio")
+            telephone = Telephone(caller, "twilio")
+            await telephone.begin()
+            for _ in range(3):
+                await caller.send('{"event": "media"}')
+            await telephone.say(Stop())
+            await service.hang_up()
+
+    trio.run(call)
+    while scene.again(10):
+        trio.run(call)
+
+
 def _talk(do: str, frames: int, scene: Scene) -> None:
     """Call a handler, have it do that, and say so many frames, as a caller who cannot wait."""
 
@@ -289,6 +310,8 @@ FAULTS = (
           "RtAudioStuckPeers", {"job": ABUSED}, "sessions dropped in 15 minutes"),
     Fault("frames of an odd length", partial(_abuse, _break_a_rule, 6),
           "RtAudioProtocolErrors", {"job": ABUSED}, "a peer broke the rules"),
+    Fault("a provider whose media lack what they must have", _break_the_dialect,
+          "RtAudioDialectErrors", {"job": ANSWERING, "dialect": "twilio"}, "twilio: bad_event"),
     Fault("calls that ask for a codec that is not there", partial(_abuse, _ask_for_opus, 6),
           "RtAudioCodecFallback", {"job": ABUSED}, "which they had not asked for"),
     Fault("a handler that fails", partial(_talk, "fail", 0),
