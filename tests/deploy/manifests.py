@@ -24,9 +24,12 @@ VARIANTS = {
     "keda": ("hpa", "keda"),
     "gateway": ("ingress", "gateway"),
     "tls": ("hpa", "hpa", "tls"),
+    "telephony": ("ingress", "ingress", "telephony"),
+    "gateway-telephony": ("ingress", "gateway", "telephony"),
     "long-drain": ("hpa", "hpa", "long-drain"),
     "keda-long-drain": ("hpa", "keda", "long-drain"),
 }
+TELEPHONY = ("telephony", "gateway-telephony")
 #: Whatever clusters may run.
 CLUSTERS = ("laptop", "production", *VARIANTS)
 SCALED = CLUSTERS[1:]

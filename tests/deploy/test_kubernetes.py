@@ -101,7 +101,7 @@ def test_the_ingress_leads_to_the_service() -> None:
     [tls] = ingress["spec"]["tls"]
     assert tls["hosts"] == [rule["host"]]
     [path] = rule["http"]["paths"]
-    assert path["pathType"] == "Exact"
+    assert (path["path"], path["pathType"]) == ("/ws/audio", "Exact")
     backend = path["backend"]["service"]
     assert backend["name"] == service["metadata"]["name"]
     assert backend["port"]["name"] in {each["name"] for each in service["spec"]["ports"]}
@@ -141,6 +141,19 @@ def test_the_gateway_leads_to_the_service_and_has_no_time_limit() -> None:
     assert backend["port"] in {each["port"] for each in service["spec"]["ports"]}
     assert rule["timeouts"] == {"request": "0s", "backendRequest": "0s"}
     assert every("gateway", "Ingress") == []
+
+
+def test_providers_get_to_all_that_is_below_ws_and_sign_the_host_that_is_routed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [rule] = the("telephony", "Ingress")["spec"]["rules"]
+    [path] = rule["http"]["paths"]
+    assert (path["path"], path["pathType"]) == ("/ws", "Prefix")
+    route = the("gateway-telephony", "HTTPRoute")["spec"]
+    [match] = route["rules"][0]["matches"]
+    assert match["path"] == {"type": "PathPrefix", "value": "/ws"}
+    for overlay, host in (("telephony", rule["host"]), ("gateway-telephony", *route["hostnames"])):
+        assert manifests.settings(overlay, monkeypatch).public_url == f"wss://{host}"
 
 
 @pytest.mark.parametrize("overlay", CLUSTERS)

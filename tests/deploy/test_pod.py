@@ -9,7 +9,16 @@ import pytest
 from service import __version__
 from service.config import Settings
 from tests.deploy import manifests
-from tests.deploy.manifests import CLUSTERS, ROOT, SCALED, Object, container, pod, the
+from tests.deploy.manifests import (
+    CLUSTERS,
+    ROOT,
+    SCALED,
+    TELEPHONY,
+    Object,
+    container,
+    pod,
+    the,
+)
 from tests.peers.serving import serving
 
 ALL = (*CLUSTERS, "podman")
@@ -67,7 +76,11 @@ async def test_what_the_manifests_ask_of_the_service_it_answers(
     assert ports == {"http": settings.port}
     tokens = tmp_path / "tokens"
     tokens.write_text(secret(overlay)["tokens"])
-    values = settings.model_dump(exclude={"host", "port", "tokens_file"})
+    values = settings.model_dump(exclude={"host", "port", "tokens_file", "secrets_dir"})
+    if overlay in TELEPHONY:
+        (tmp_path / "providers").mkdir()
+        (tmp_path / "providers" / "twilio").write_text("auth-token\n")
+        values["secrets_dir"] = tmp_path / "providers"
     tls = values.pop("tls_cert_file") is not None
     assert (values.pop("tls_key_file") is not None) is tls
     asked = [container(overlay)[f"{probe}Probe"]["httpGet"]
@@ -79,9 +92,12 @@ async def test_what_the_manifests_ask_of_the_service_it_answers(
             assert each["port"] in ports
             assert each.get("scheme", "http").lower() == ("https" if tls else "http")
             assert (await service.get(each["path"]))[0] == 200
-        for path in ingress_paths(overlay):
+        for path in routed(overlay):
             call = await service.call(f"access_token={tokens.read_text().strip()}", path)
             assert await call.ask(b"hear") == b"hear"
+        for provider in settings.providers:
+            # It is there, and asks for a proof.
+            assert (await service.answer(f"/ws/{provider.name}"))[0] == 401
 
 
 def secret(overlay: str) -> dict[str, str]:
@@ -92,20 +108,23 @@ def secret(overlay: str) -> dict[str, str]:
     return {"tokens": "of-the-operator\n"}
 
 
-def ingress_paths(overlay: str) -> list[str]:
-    """Return the paths that the Ingress or the HTTPRoute routes."""
+def routed(overlay: str) -> list[str]:
+    """Return the paths of calls that the Ingress or the HTTPRoute routes, but the providers'."""
     paths = [
-        path["path"]
+        (path["pathType"], path["path"])
         for ingress in manifests.every(overlay, "Ingress")
         for rule in ingress["spec"]["rules"]
         for path in rule["http"]["paths"]
     ]
     for route in manifests.every(overlay, "HTTPRoute"):
         for rule in route["spec"]["rules"]:
-            assert [match["path"]["type"] for match in rule["matches"]] == ["Exact"]
-            paths += [match["path"]["value"] for match in rule["matches"]]
-    assert bool(paths) is (overlay in SCALED)
-    return paths
+            matches = [match["path"] for match in rule["matches"]]
+            paths += [(each["type"].removeprefix("Path"), each["value"]) for each in matches]
+    if overlay not in SCALED:
+        assert paths == []
+        return []
+    assert paths == [("Prefix", "/ws") if overlay in TELEPHONY else ("Exact", "/ws/audio")]
+    return ["/ws/audio"]
 
 
 def mounted(overlay: str, name: str) -> tuple[Object, Object]:
@@ -126,6 +145,20 @@ def test_the_certificate_is_mounted_where_the_service_looks_for_it(
     assert settings.tls_key_file == Path(mount["mountPath"]) / "tls.key"
     readme = (ROOT / "deploy" / "README.md").read_text()
     assert f"create secret tls {volume['secret']['secretName']} " in readme
+
+
+@pytest.mark.parametrize("overlay", TELEPHONY)
+def test_the_providers_secrets_are_mounted_where_the_service_looks_for_them(
+    overlay: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, mount = mounted(overlay, "providers")
+    assert "subPath" not in mount, "it would never be renewed"
+    settings = manifests.settings(overlay, monkeypatch)
+    assert settings.secrets_dir == Path(mount["mountPath"])
+    readme = (ROOT / "deploy" / "README.md").read_text()
+    command = f"create secret generic {volume['secret']['secretName']} "
+    for provider in settings.providers:
+        assert re.search(f"{command}.*--from-file={provider.name}=", readme)
 
 
 @pytest.mark.parametrize("overlay", ALL)
