@@ -17,6 +17,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from service.calls.caller import Caller, valid_traceparent
 from service.conversation import Link
+from service.dialects.book import DIALECTS
 from service.net.connection import Connection
 from service.net.message_link import AsgiLink, AsgiReceive, AsgiSend
 from service.networks import Networks
@@ -101,11 +102,24 @@ class App(QuartTrio):
             await super().asgi_app(scope, receive, send)
             return
         upgrade = Upgrade(scope, receive, send)
-        view = self.upgrades.get(upgrade.path, _no_websocket)
+        view = self.upgrades.get(upgrade.path, self._no_websocket)
         try:
             await view(upgrade)
         except Exception as error:
             await _Failed(self, upgrade, error)(receive, send)
+
+    async def _no_websocket(self, upgrade: Upgrade) -> None:
+        here = f"there is no WebSocket at {plain(upgrade.path)}"
+        raise Refused(404, Refusal.NOT_FOUND, self.elsewhere(upgrade.path, here))
+
+    def elsewhere(self, path: str, here: str) -> str:
+        """Return what is told of a path that is not there: `here`, and where calls are instead."""
+        providers = [f"/ws/{name}" for name in DIALECTS]
+        on = [each for each in providers if each in self.upgrades]
+        if path in providers and path not in on:
+            return f"{path} is off; RT_AUDIO_DIALECTS switches it on"
+        telephony = f", telephony at {', '.join(on)}" if on else ""
+        return f"{here}; audio is at /ws/audio{telephony}"
 
     async def handle_websocket(self, websocket: Websocket) -> Response | WerkzeugResponse | None:
         """Return what an upgrade is told whose view has raised."""
@@ -115,14 +129,6 @@ class App(QuartTrio):
                 return await self.make_response(await self.handle_user_exception(error))
             except Exception as bug:
                 return await self.handle_websocket_exception(bug)
-
-
-async def _no_websocket(upgrade: Upgrade) -> None:
-    raise Refused(
-        404,
-        Refusal.NOT_FOUND,
-        f"there is no WebSocket at {plain(upgrade.path)}; audio is at /ws/audio",
-    )
 
 
 class _Failed(TrioASGIWebsocketConnection):

@@ -237,6 +237,29 @@ async def test_an_upgrade_at_a_wrong_path_is_told_the_right_one_counted_and_logg
     assert line["message"] == "there is no WebSocket at /; audio is at /ws/audio"
 
 
+@pytest.mark.parametrize(
+    ("dialects", "path", "told"),
+    [
+        ("none", "/ws/twilio", "/ws/twilio is off; RT_AUDIO_DIALECTS switches it on"),
+        ("vonage", "/ws/twilio", "/ws/twilio is off; RT_AUDIO_DIALECTS switches it on"),
+        ("vonage,twilio", "/ws/nobody",
+         "there is {}; audio is at /ws/audio, telephony at /ws/twilio, /ws/vonage"),
+        ("twilio", "/ws/twilio/", "there is {}; audio is at /ws/audio, telephony at /ws/twilio"),
+        ("none", "/ws/echo", "there is {}; audio is at /ws/audio"),
+    ],
+)  # fmt: skip
+async def test_who_asks_at_a_wrong_path_is_told_of_the_dialects(
+    dialects: str, path: str, told: str
+) -> None:
+    house = House(dialects=dialects)
+    status, body, _ = await refused(house, path=path)
+    assert (status, body["message"]) == (404, told.format(f"no WebSocket at {path}"))
+    response = await house.app.test_client().get(path)
+    assert response.status_code == 404
+    assert (await response.get_json())["message"] == told.format("nothing at this path")
+    assert house.tally.refused["none", "not_found"] == 1
+
+
 async def test_a_page_that_is_not_there_is_no_refused_upgrade() -> None:
     house = House()
     assert (await house.app.test_client().get("/nothing")).status_code == 404
