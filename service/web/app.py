@@ -29,7 +29,7 @@ from service.networks import Networks
 from service.plain import plain
 from service.refusals import Refusals
 from service.tally import NOWHERE, Refusal, Tally
-from service.web import admin
+from service.web import admin, providers
 from service.web.access import Access
 from service.web.admin import Admin
 from service.web.admission import Admission, Refused
@@ -47,6 +47,19 @@ if TYPE_CHECKING:
 
 _log = logs.get(__name__)
 
+_ANSWERS = {
+    101: Answer("the call begins; /asyncapi.json says what is spoken", media_types=(),
+                headers=("RT-Audio-Codec", "RT-Audio-Session", "RT-Audio-Warning")),
+    400: failed("a wrong parameter, or no upgrade by RFC 6455",
+                "bad_parameter", "abandoned", "bad_handshake"),
+    401: failed("a token is needed", "unauthorized", headers=("WWW-Authenticate",)),
+    403: failed("a page from elsewhere asks", "origin"),
+    426: failed("a plain GET, or another version than 13", "upgrade_required",
+                "bad_handshake", headers=("Upgrade",)),
+    429: failed("a token or an address has its limit", "too_many_sessions",
+                "too_many_upgrades", headers=("Retry-After",)),
+    503: failed("no room", "at_capacity", "draining", headers=("Retry-After",)),
+}  # fmt: skip
 _ABOUT = "All that is HTTP. /asyncapi.json describes the calls, which are WebSockets."
 
 
@@ -63,7 +76,7 @@ def create_app(
     trusted = Networks(settings.trusted_proxies)
     admission = Admission(settings, access, roster)
     upgrades = _Upgrades(settings, roster, tally, admission, tracing, handling, trusted)
-    app = _calls_and_probes(roster, upgrades)
+    app = _calls_and_probes(settings, roster, upgrades)
     if settings.admin_port is None:
         _add_pages(app, settings, admission, trusted, metrics)
     publish(app, "rt-audio", _ABOUT)
@@ -84,18 +97,18 @@ def create_admin_app(
     nobody = Networks(())
     admission = Admission(settings, access, roster)
     upgrades = _Upgrades(settings, roster, tally, admission, tracing, handling, nobody)
-    app = _calls_and_probes(roster, upgrades)
+    app = _calls_and_probes(settings, roster, upgrades)
     _add_pages(app, settings, admission, nobody, metrics)
     Admin(settings, roster).register(app)
     publish(app, "rt-audio, the admin listener", _ABOUT, admin.REFUSALS)
     return app
 
 
-def _calls_and_probes(roster: Roster, upgrades: "_Upgrades") -> App:
+def _calls_and_probes(settings: Settings, roster: Roster, upgrades: "_Upgrades") -> App:
     app = App(__name__)
     Probes(roster).register(app)
     upgrades.register(app)
-    publish_messages(app)
+    publish_messages(app, settings.providers)
     answer_in_json(app)
     return app
 
@@ -144,7 +157,8 @@ class _Upgrades:
         app.upgrades["/ws/audio"] = self.audio
         for dialect in self._settings.providers:
             path = f"/ws/{dialect.name}"
-            app.get(path, endpoint=path)(self.not_upgraded)
+            describe = described(*providers.call_of(dialect, _ANSWERS))
+            app.get(path, endpoint=path)(describe(partial(self.not_upgraded)))
             app.upgrades[path] = partial(self.telephone, dialect)
         if self._settings.conformance_echo:
             app.upgrades["/ws/echo"] = self.echo
@@ -197,20 +211,7 @@ class _Upgrades:
             link = await upgrade.accept({})
             await hold(link, Echo(), self._limits, place)
 
-    @described(
-        "A call, by upgrade to a WebSocket (RFC 6455)",
-        {101: Answer("the call begins; /asyncapi.json says what is spoken", media_types=(),
-                     headers=("RT-Audio-Codec", "RT-Audio-Session", "RT-Audio-Warning")),
-         400: failed("a wrong parameter, or no upgrade by RFC 6455",
-                     "bad_parameter", "abandoned", "bad_handshake"),
-         401: failed("a token or a proof is needed", "unauthorized", headers=("WWW-Authenticate",)),
-         403: failed("a page from elsewhere asks", "origin"),
-         426: failed("a plain GET, or another version than 13", "upgrade_required",
-                     "bad_handshake", headers=("Upgrade",)),
-         429: failed("a token or an address has its limit", "too_many_sessions",
-                     "too_many_upgrades", headers=("Retry-After",)),
-         503: failed("no room", "at_capacity", "draining", headers=("Retry-After",))},
-    )  # fmt: skip
+    @described("A call, by upgrade to a WebSocket (RFC 6455)", _ANSWERS)
     async def not_upgraded(self) -> Response:
         response = error(426, "upgrade_required", "connect with a WebSocket (RFC 6455)")
         response.headers["Upgrade"] = "websocket"

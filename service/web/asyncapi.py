@@ -1,10 +1,13 @@
 """AsyncAPI 3: what goes over /ws/audio, in calls that the echo answers and in two-way calls.
 
+The endpoints of telephony providers are described where they are on, by providers.py.
+
 THE schemas of the text messages stand here. A test holds them against a running service: what it
 says is as they say, and what they allow it takes.
 """
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from quart import Response
@@ -14,6 +17,8 @@ from service import __version__, codec
 from service.audio.encodings import ENCODING_NAMES, ENCODINGS
 from service.audio.rates import RATES
 from service.calls.terms import LEADS, PARAMETERS, SAMPLE_RATES
+from service.dialects.half import Dialect
+from service.web import providers
 from service.web.openapi import FLAG, TEXT, Answer, Schema, described, one_of
 
 #: What a telephone's keys are (ITU-T Q.23).
@@ -59,7 +64,7 @@ def _audio(summary: str) -> dict[str, Any]:
     }
 
 
-#: All messages, both ways.
+#: All messages of /ws/audio, both ways.
 MESSAGES = {
     "audio": _audio("binary: samples of the encoding that was agreed on, of any length"),
     "started": _event(
@@ -86,8 +91,8 @@ TO_CALLER = ("started", "mark", "clear", "digits", "message")
 FROM_CALLER = ("mark", "cleared", "digits", "message")
 
 
-def document() -> dict[str, Any]:
-    """Return the AsyncAPI document."""
+def document(dialects: Collection[Dialect]) -> dict[str, Any]:
+    """Return the AsyncAPI document of a listener that has endpoints for these dialects."""
     channel = {"$ref": "#/channels/call"}
 
     def operation(action: str, summary: str, *names: str) -> dict[str, Any]:
@@ -119,7 +124,8 @@ def document() -> dict[str, Any]:
                         "bindingVersion": "0.1.0",
                     }
                 },
-            }
+            },
+            **providers.channels(dialects),
         },
         "operations": {
             "echo": {
@@ -131,14 +137,15 @@ def document() -> dict[str, Any]:
             },
             "hear": operation("receive", "A handler hears its caller.", "audio", *FROM_CALLER),
             "speak": operation("send", "A handler speaks to its caller.", "audio", *TO_CALLER),
+            **providers.operations(dialects),
         },
-        "components": {"messages": MESSAGES},
+        "components": {"messages": MESSAGES | (providers.MESSAGES if dialects else {})},
     }
 
 
-def publish_messages(app: QuartTrio) -> None:
+def publish_messages(app: QuartTrio, dialects: Collection[Dialect]) -> None:
     """Have the app serve the document."""
-    page = json.dumps(document())
+    page = json.dumps(document(dialects))
 
     @described("The messages of calls", {200: Answer("an AsyncAPI document", {"type": "object"})})
     async def asyncapi() -> Response:

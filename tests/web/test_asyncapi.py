@@ -12,8 +12,12 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.audio.encodings import SILENCE
 from service.calls.terms import BadParameter, Terms
+from service.dialects.book import DIALECTS
+from service.dialects.events import Alive, Clear, Digits, Mark, Start, Stop
 from service.web.asyncapi import FROM_CALLER, MESSAGES, TO_CALLER
+from service.web.providers import PROVIDERS
 from tests.peers.callers import StreamCaller
 from tests.peers.house import House
 from tests.peers.serving import serving
@@ -29,17 +33,19 @@ new Parser().parse(text).then(({{ document, diagnostics }}) =>
 """
 
 
-async def served_document() -> Any:
-    response = await House().app.test_client().get("/asyncapi.json")
+async def served_document(*dialects: str) -> Any:
+    house = House(dialects=",".join(dialects) or "none")
+    response = await house.app.test_client().get("/asyncapi.json")
     assert response.content_type == "application/json"
     return await response.get_json()
 
 
 @pytest.mark.integration("node", "nodejs")
-async def test_asyncapis_own_parser_finds_no_fault() -> None:
+@pytest.mark.parametrize("dialects", [(), tuple(DIALECTS)], ids=["echo", "telephony"])
+async def test_asyncapis_own_parser_finds_no_fault(dialects: tuple[str, ...]) -> None:
     if not PARSER.exists():
         pytest.skip("needs AsyncAPI's parser: make check brings it")
-    page = json.dumps(await served_document())
+    page = json.dumps(await served_document(*dialects))
     ran = await trio.to_thread.run_sync(
         lambda: subprocess.run(
             ["node", "-e", JUDGE], input=page, capture_output=True, text=True, check=True
@@ -49,6 +55,42 @@ async def test_asyncapis_own_parser_finds_no_fault() -> None:
     # Advice, as to name servers and a license, is no fault.
     faults = [each for each in told["diagnostics"] if each["severity"] <= 1]
     assert (told["found"], faults) == (True, [])
+
+
+@pytest.mark.parametrize("names", [(), ("vonage", "asterisk"), tuple(DIALECTS)])
+async def test_the_endpoints_of_dialects_that_are_on_are_described(names: tuple[str, ...]) -> None:
+    document = await served_document(*names)
+    channels = document["channels"]
+    assert [each["address"] for each in channels.values()] == [
+        "/ws/audio", *(f"/ws/{name}" for name in DIALECTS if name in names)
+    ]  # fmt: skip
+    for name in names:
+        headers = channels[name]["bindings"]["ws"].get("headers", {"properties": {}})
+        offered = headers["properties"].get("Sec-WebSocket-Protocol", {"enum": []})["enum"]
+        assert tuple(offered) == DIALECTS[name].subprotocols
+        assert channels[name]["externalDocs"]["description"] in channels[name]["description"]
+        assert {f"hear_{name}", f"speak_{name}"} <= document["operations"].keys()
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_providers_messages_are_of_the_kinds_that_are_described(name: str) -> None:
+    audio = DIALECTS[name].formats[0]
+    start = Start(audio, audio, "stream-1", "call-1", "+4930123", "+4930456", {"customer": "c 1"})
+    provider, service = DIALECTS[name].peer(start), DIALECTS[name].service({})
+    frame = SILENCE[audio.encoding] * (audio.rate // 50 * (2 if audio.encoding == "pcm16" else 1))
+    heard = [*provider.say(start), provider.audio(frame)]
+    heard += [message for event in (Digits("1"), Stop()) for message in provider.say(event)]
+    for message in heard:
+        service.hear(message)
+    said = [service.audio(frame)]
+    events = (Mark("m"), Clear(), Alive(), Stop())
+    said += [message for event in events for message in service.say(event)]
+    for messages, kinds in ((heard, PROVIDERS[name].heard), (said, PROVIDERS[name].said)):
+        texts = [message for message in messages if isinstance(message, str)]
+        assert (len(texts) < len(messages)) is ("provider_audio" in kinds)
+        assert bool(texts) is bool({"provider_event", "provider_text"} & set(kinds))
+        for text_message in texts:  # plain text may be JSON, too
+            assert isinstance(json.loads(text_message), dict)
 
 
 async def test_a_parameter_may_have_the_values_that_are_described() -> None:

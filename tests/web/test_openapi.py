@@ -11,18 +11,23 @@ import trio
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from quart_trio import QuartTrio
 
+from service.dialects.book import DIALECTS
 from service.web.openapi import publish
+from service.web.providers import PROVIDERS
+from service.web.vouching import PROOFS
 from tests.peers.house import House
 from tests.peers.reach import Service
 from tests.peers.serving import serving
 
 #: An upgrade is no request that Schemathesis can make, so it cannot get its 101.
-NOT_CHECKED = {"/ws/audio": ("positive_data_acceptance",)}
+NOT_CHECKED = dict.fromkeys(("/ws/audio", "/ws/asterisk"), ("positive_data_acceptance",))
 
 
 def apps() -> dict[str, QuartTrio]:
     house = House(admin_port=0)
-    return {"alone": House().app, "public": house.app, "admin": house.admin_app}
+    telephony = House(dialects=",".join(DIALECTS))
+    return {"alone": House().app, "public": house.app, "admin": house.admin_app,
+            "telephony": telephony.app}  # fmt: skip
 
 
 async def document_of(app: QuartTrio) -> Any:
@@ -31,7 +36,7 @@ async def document_of(app: QuartTrio) -> Any:
     return await response.get_json()
 
 
-@pytest.mark.parametrize("name", ["alone", "public", "admin"])
+@pytest.mark.parametrize("name", ["alone", "public", "admin", "telephony"])
 async def test_each_listener_describes_all_its_routes_and_no_other(name: str) -> None:
     app = apps()[name]
     document = await document_of(app)
@@ -45,6 +50,33 @@ async def test_each_listener_describes_all_its_routes_and_no_other(name: str) ->
     assert described == routes
     operations = [each for item in document["paths"].values() for each in item.values()]
     assert all(("421" in each["responses"]) == (name == "admin") for each in operations)
+
+
+@pytest.mark.parametrize("names", [(), ("asterisk",), tuple(DIALECTS)])
+async def test_the_endpoints_of_dialects_that_are_on_are_described(names: tuple[str, ...]) -> None:
+    paths = (await document_of(House(dialects=",".join(names) or "none").app))["paths"]
+    calls = {path: item["get"] for path, item in paths.items() if path.startswith("/ws/")}
+    assert calls.keys() == {"/ws/audio", *(f"/ws/{name}" for name in names)}
+    raw = calls.pop("/ws/audio")
+    for path, call in calls.items():
+        assert PROVIDERS[path.removeprefix("/ws/")].calls in call["summary"]
+        assert call["responses"].keys() == raw["responses"].keys()
+
+
+async def test_an_upgrade_without_a_proof_is_answered_as_described(tmp_path: Path) -> None:
+    for name in DIALECTS:
+        (tmp_path / name).write_text("user:password\n")
+    async with serving(
+        dialects=",".join(DIALECTS), secrets_dir=tmp_path, public_url="wss://example.com"
+    ) as service:
+        paths = (await service.json("/openapi.json"))["paths"]
+        for name in DIALECTS:
+            status, head = await service.answer(f"/ws/{name}")
+            described = paths[f"/ws/{name}"]["get"]["responses"][str(status)]
+            assert status == 401
+            assert PROOFS[name].needed in described["description"]
+            [header] = described["headers"]
+            assert f"\n{header}: {PROOFS[name].challenge}\r".lower() in head.lower()
 
 
 async def test_the_readme_has_a_row_for_each_route() -> None:
@@ -99,7 +131,7 @@ def ask(session: requests.Session, operation: Any, checks: Any) -> None:
 
 
 async def test_the_running_server_answers_as_it_describes() -> None:
-    async with serving(admin_port=0) as service:
+    async with serving(admin_port=0, dialects="asterisk") as service:
         call = await service.call()
         await call.ask(b"hi")
         assert service.admin is not None
@@ -107,4 +139,4 @@ async def test_the_running_server_answers_as_it_describes() -> None:
         asked = await trio.to_thread.run_sync(ask_all, service.admin, listed["id"])
         assert {"GET /calls", "DELETE /calls/{call_id}", "PUT /log-level", "GET /metrics"} <= asked
         asked = await trio.to_thread.run_sync(ask_all, service, None)
-        assert {"GET /ready", "GET /capacity", "GET /ws/audio"} <= asked
+        assert {"GET /ready", "GET /capacity", "GET /ws/audio", "GET /ws/asterisk"} <= asked
