@@ -27,7 +27,7 @@ class Refusals:
     def upgrade(self, reason: Refusal, message: str, dialect: str = NOWHERE, **caller: str) -> None:
         """Note that an upgrade was refused."""
         self._tally.refused[dialect, reason] += 1
-        self._tell("upgrade_refused", reason.value, message, caller)
+        self._tell("upgrade_refused", reason.value, message, {"dialect": dialect, **caller})
 
     def connection(self, reason: Refusal, message: str, **caller: str) -> None:
         """Note that a connection was refused before its first request."""

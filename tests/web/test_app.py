@@ -234,6 +234,7 @@ async def test_an_upgrade_at_a_wrong_path_is_told_the_right_one_counted_and_logg
     assert house.tally.refused["none", "not_found"] == 3
     [line] = entries(capfd, "upgrade_refused")
     assert (line["reason"], line["peer"]) == ("not_found", "127.0.0.1:1")
+    assert line["dialect"] == "none"
     assert line["message"] == "there is no WebSocket at /; audio is at /ws/audio"
 
 
@@ -311,6 +312,7 @@ async def test_a_refused_upgrade_leaves_a_log_line_and_a_storm_of_them_one_a_sec
         ("origin", 0), ("bad_parameter", 0), ("origin", 2),
     ]  # fmt: skip
     assert "https://evil.example" in lines[0]["message"]
+    assert lines[0]["dialect"] == "raw"
     assert lines[0]["peer"] == "127.0.0.1:1"
 
 
