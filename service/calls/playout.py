@@ -162,7 +162,8 @@ class Playout:
             return False
         self._marks_sent.remove(mark)
         if mark.place >= self._base:
-            self._lag = min(max(now - mark.due, 0.0), _MOST_LAG_SECONDS)
+            # It may be ahead of our clock, but only of audio that it has.
+            self._lag = min(max(now - mark.due, -self._lead), _MOST_LAG_SECONDS)
         return True
 
     def clear(self, now: float, *, recalled: bool) -> float:

@@ -135,9 +135,11 @@ class Speech:
     def clear(self) -> float:
         """Stop the playing; return the seconds heard of what was played since the last silence."""
         now, recalled = trio.current_time(), self._half.clears
+        cut = recalled or self._playout.waiting > 0
         heard = self._playout.clear(now, recalled=recalled)
         self._unheard.clear()
-        self._cleared_at = perf_counter()
+        if cut:  # else it has been silent on the wire already
+            self._cleared_at = perf_counter()
         if recalled:
             self.say(Clear())
         self._speak(now)

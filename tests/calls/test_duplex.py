@@ -282,6 +282,15 @@ async def test_a_clear_is_silence_at_once(events: bool, autojump_clock: MockCloc
         assert not call.asked
 
 
+async def test_a_clear_that_finds_nothing_to_cut_took_no_time(autojump_clock: MockClock) -> None:
+    async with duplex() as call:
+        call.speech.play(FRAME)  # it is sent at once, and a raw caller cannot be told to drop it
+        for _ in range(3):
+            call.speech.clear()
+        await trio.sleep(1)
+        assert call.tally.clear_seconds.count == 0
+
+
 async def test_a_clear_behind_bytes_that_wait_is_silence_once_they_are_written(
     autojump_clock: MockClock,
 ) -> None:

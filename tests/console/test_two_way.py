@@ -102,8 +102,7 @@ def test_a_handler_that_has_said_all_hangs_up(browser: Browser) -> None:
     ):
         page.get_by_role("button", name="Connect").click()
         says(page, "Disconnected", "The service hung up")
-        # The page's word comes a little before the service's clock says the same.
-        assert 280 <= json.loads(said(page, "message"))["heard"] <= 300
+        assert json.loads(said(page, "message"))["heard"] == 300
 
 
 def test_a_handlers_bug_is_not_called_ours_alone(browser: Browser) -> None:
