@@ -46,7 +46,7 @@ from service.refusals import Refusals
 from service.reload import Files, Reload
 from service.signals import Stop
 from service.tally import LAG_SAMPLE_SECONDS, Tally
-from service.web.app import create_admin_app, create_app
+from service.web.app import create_app
 from service.web.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ async def serve(
     if settings.admin_port is not None:
         admin = replace(
             shared,
-            app=ASGIWrapper(create_admin_app(*parts)),
+            app=ASGIWrapper(create_app(*parts, for_operators=True)),
             lobby=Lobby(operators),
             tls=None,
             proxies=Proxies(Networks(()), refusals),

@@ -71,54 +71,28 @@ def create_app(
     metrics: Metrics,
     tracing: "Tracing | None" = None,
     handling: Handling | None = None,
+    *,
+    for_operators: bool = False,
 ) -> QuartTrio:
-    """Return the public app over the given state, all of which may be shared with a server."""
-    trusted = Networks(settings.trusted_proxies)
-    admission = Admission(settings, access, roster)
-    upgrades = _Upgrades(settings, roster, tally, admission, tracing, handling, trusted)
-    app = _calls_and_probes(settings, roster, upgrades)
-    if settings.admin_port is None:
-        _add_pages(app, settings, admission, trusted, metrics)
-    publish(app, "rt-audio", _ABOUT)
-    return app
-
-
-def create_admin_app(
-    settings: Settings,
-    roster: Roster,
-    tally: Tally,
-    access: Access,
-    metrics: Metrics,
-    tracing: "Tracing | None" = None,
-    handling: Handling | None = None,
-) -> QuartTrio:
-    """Return the app of the admin listener over the same state as the public one."""
+    """Return the public app, or that of the admin listener, over state that both may share."""
     # No proxy is in front of operators: what a header tells of another address is not believed.
-    nobody = Networks(())
+    trusted = Networks(() if for_operators else settings.trusted_proxies)
     admission = Admission(settings, access, roster)
-    upgrades = _Upgrades(settings, roster, tally, admission, tracing, handling, nobody)
-    app = _calls_and_probes(settings, roster, upgrades)
-    _add_pages(app, settings, admission, nobody, metrics)
-    Admin(settings, roster).register(app)
-    publish(app, "rt-audio, the admin listener", _ABOUT, admin.REFUSALS)
-    return app
-
-
-def _calls_and_probes(settings: Settings, roster: Roster, upgrades: "_Upgrades") -> App:
     app = App(__name__)
     Probes(roster).register(app)
-    upgrades.register(app)
+    _Upgrades(settings, roster, tally, admission, tracing, handling, trusted).register(app)
     publish_messages(app, settings.providers)
     answer_in_json(app)
+    if for_operators or settings.admin_port is None:
+        if settings.console:
+            app.register_blueprint(console(settings, admission, trusted))
+        Scrapes(metrics).register(app)
+    if for_operators:
+        Admin(settings, roster).register(app)
+        publish(app, "rt-audio, the admin listener", _ABOUT, admin.REFUSALS)
+    else:
+        publish(app, "rt-audio", _ABOUT)
     return app
-
-
-def _add_pages(
-    app: App, settings: Settings, admission: Admission, trusted: Networks, metrics: Metrics
-) -> None:
-    if settings.console:
-        app.register_blueprint(console(settings, admission, trusted))
-    Scrapes(metrics).register(app)
 
 
 def limits_of(settings: Settings) -> Limits:

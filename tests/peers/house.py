@@ -20,7 +20,7 @@ from service.dialects.book import DIALECTS
 from service.handlers.load import load
 from service.reload import Files
 from service.tally import Tally
-from service.web.app import create_admin_app, create_app, limits_of
+from service.web.app import create_app, limits_of
 from service.web.metrics import Metrics
 from tests.peers.callers import AsgiCaller
 from tests.peers.series import series_of
@@ -59,7 +59,7 @@ class House:
 
     @cached_property
     def admin_app(self) -> QuartTrio:
-        return create_admin_app(*self._shared)
+        return create_app(*self._shared, for_operators=True)
 
     @property
     def outcomes(self) -> dict[str, int]:
