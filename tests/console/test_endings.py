@@ -11,7 +11,6 @@ from tests.console.browsing import (
     address,
     browsing,
     choose,
-    chromium,
     connect,
     disconnect,
     needs_chromium,
@@ -21,12 +20,6 @@ from tests.console.browsing import (
 from tests.peers.processes import Served, serving
 
 pytestmark = needs_chromium
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,6 @@ from tests.console.browsing import (
     breaks,
     browsing,
     choose,
-    chromium,
     connect,
     disconnect,
     drawn,
@@ -41,12 +40,6 @@ from tests.peers.processes import ROOT, Served, serving
 pytestmark = needs_chromium
 
 SPEECH = ROOT / "tests" / "data" / "speech.wav"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
