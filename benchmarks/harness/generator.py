@@ -37,7 +37,8 @@ class Cores:
 
     def busy(self) -> float:
         """Return the share of both cores that others use now; figures of a busy machine are low."""
-        times = psutil.cpu_times_percent(interval=0.5, percpu=True)
+        # psutil takes a shorter interval for a second, and so an idle core for a busy one.
+        times = psutil.cpu_times_percent(interval=1, percpu=True)
         idle = [times[core].idle + times[core].iowait for core in (self.server, self.generator)]
         return 1 - float(sum(idle)) / 200
 
