@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psutil
 
 from harness.generator import Report
-from harness.report import ECHOES, VERSUS, Column, Table
+from harness.report import ECHOES, Column, Table
 from harness.servers import OURS, Kind, Pool, Server, ServerError
 
 Once = Callable[[Server, Kind], Report]
@@ -76,10 +76,14 @@ class Bench:
         for row, reports in samples.items():
             if reports:
                 table.rows[row] = _medians(reports)
-            if VERSUS in columns and row != OURS.title and 0 < len(reports) == len(ours):
+            if row == OURS.title or len(reports) != len(ours):
+                continue
+            for column in columns:
                 # Two runs of one round are half a minute apart at most; the machine's speed drifts.
-                ratios = [a["rate"] / b["rate"] for a, b in zip(ours, reports, strict=True)]
-                table.rows[row][VERSUS.key] = statistics.median(ratios)
+                of, rounds_of_both = column.ratio_of, zip(ours, reports, strict=True)
+                ratios = [a[of] / b[of] for a, b in rounds_of_both if a.get(of) and b.get(of)]
+                if ratios:
+                    table.rows[row][column.key] = statistics.median(ratios)
         _warn(table)
         self.show(table)
 

@@ -1,12 +1,12 @@
 """The measurements: each shows its table or tables."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
 from harness.bench import Bench, Once
 from harness.generator import Report, report_of
 from harness.report import CORES, COST, ECHOES, LATE, PER_CORE, VERSUS, Column
+from harness.search import search
 from harness.servers import CEILING, FASTAPI, FASTAPI_PARROT, MAIN, OURS, Kind, Server
 
 FRAME_SECONDS = 0.02
@@ -39,6 +39,10 @@ def _rate(bench: Bench, mode: str, conns: int, seconds: float) -> Once:
 
 def streams(bench: Bench) -> None:
     """Find the most real-time streams on a core: nothing lost, p99 round trip under 20 ms."""
+    _find_streams(bench, "Real-time streams a core", bench.kinds)
+
+
+def _find_streams(bench: Bench, title: str, kinds: list[Kind]) -> None:
     known: dict[str, int] = {}
 
     def once(server: Server, kind: Kind) -> Report:
@@ -50,48 +54,22 @@ def streams(bench: Bench) -> None:
         if kind.title in known:
             guess, step, probes = known[kind.title], 1.1, 3
         else:
-            rate = bench.load(server, kind, "echo", conns=50, seconds=0.3)["rate"]
+            rate = _rate(bench, "echo", 50, 0.3)(server, kind)["per_core"]
             guess, step, probes = int(rate / 50 * 0.8), 1.3, bench.pace.probes
         best = search(probe, max(guess, 10), step, probes)
         known[kind.title] = int(best.get("streams", guess))
         return best
 
     bench.measure(
-        "Real-time streams a core (a frame each 20 ms; nothing lost, p99 < 20 ms)",
-        [Column("streams", "streams"), *CORES, LATE],
-        bench.kinds,
+        f"{title} (a frame each 20 ms; nothing lost, p99 < 20 ms)",
+        [Column("streams", "streams"), replace(VERSUS, ratio_of="streams"), *CORES, LATE],
+        kinds,
         once,
         notes=[
             "searched in steps down to 5 %; cores are shown at the largest load that passed",
             "empty: in most rounds no load that was tried passed",
         ],
     )
-
-
-def search(
-    probe: Callable[[int], Report | None], guess: int, step: float, probes: int, most: int = 8000
-) -> Report:
-    """Find the largest n that passes: ever longer steps from a guess, then bisection.
-
-    Returns what the probe of the largest n that passed returned, empty if none did; `more` is in it
-    if no probe failed.
-    """
-    best: Report = {}
-    low, high, n = 0, most + 1, min(guess, most)
-    for _ in range(probes):
-        passed = probe(n)
-        if passed is not None:
-            low, best = n, passed
-        else:
-            high = n
-        if low >= most or high <= 1 or high <= low * 1.05 + 1:
-            break
-        if low and high <= most:
-            n = (low + high) // 2
-        else:
-            n = min(most, int(low * step) + 1) if low else max(1, int(high / step))
-            step *= step
-    return best | {"more": 1} if best and high > most else best
 
 
 def handlers(bench: Bench) -> None:

@@ -11,15 +11,19 @@ from harness.servers import OURS
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: its heading, the figure it shows, and how to write it."""
+    """One column of a table: its heading, the figure it shows, and how to write it.
+
+    A column that is a `ratio_of` figures has this service's divided by the row's: the median of the
+    rounds' ratios, which is steadier than the ratio of two medians.
+    """
 
     heading: str
     key: str
     form: str = "{:,.0f}"
+    ratio_of: str = ""
 
 
-#: The median of the rounds' ratios, which is steadier than the ratio of two medians.
-VERSUS = Column("this service / it", "versus", "{:.2f}x")
+VERSUS = Column("this service / it", "versus", "{:.2f}x", ratio_of="rate")
 #: What the server did with the processor time that it got: the fairer figure where its core was
 #: not full.
 PER_CORE = Column("per CPU second", "per_core")
