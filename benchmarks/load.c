@@ -9,7 +9,8 @@
  *   load serve   the ceiling: a minimal echo server (load/serve.h)
  *
  * Every reply must be one whole, unfragmented, unmasked binary message of --reply bytes, and with
- * --check 1 the bytes that were sent. Prints one JSON object; `main` lists the options.
+ * --check 1 the bytes that were sent. With --twilio 1 the generator speaks as Twilio does: --bytes of
+ * audio are in a text message, and a reply is the text message that has them too. Prints one JSON object; `main` lists the options.
  */
 #define _GNU_SOURCE
 #include <signal.h>
@@ -279,6 +280,7 @@ static int use_option(const char *name, const char *value)
 {
     static const struct { const char *name, *form; void *to; } options[] = {
         {"--port", "%d%c", &opt.port}, {"--tls", "%d%c", &opt.tls}, {"--check", "%d%c", &opt.check},
+        {"--twilio", "%d%c", &opt.twilio},
         {"--bytes", "%zu%c", &opt.bytes}, {"--reply", "%zu%c", &opt.reply}, {"--path", "%255s%c", &opt.path},
         {"--conns", "%d%c", &n_conns}, {"--server-pid", "%d%c", &window.server},
         {"--seconds", "%lf%c", &seconds}, {"--warmup", "%lf%c", &warmup}, {"--patience", "%lf%c", &patience}};
@@ -300,7 +302,7 @@ int main(int argc, char **argv)
     for (int i = 2; i + 1 < argc; i += 2)
         if (!use_option(argv[i], argv[i + 1]))
             return fprintf(stderr, "load: %s %s is no option\n", argv[i], argv[i + 1]), 2;
-    if (argc % 2 || mode > LISTEN || !opt.port || !opt.path[0] || !opt.bytes || opt.bytes > FRAME_MAX)
+    if (argc % 2 || mode > LISTEN || !opt.port || !opt.path[0] || !opt.bytes || opt.bytes > FRAME_MAX / (opt.twilio ? 2 : 1))
         return fprintf(stderr, "usage: load echo|streams|storm|hold|soak|listen --port N --path /P [--conns N] ...\n"), 2;
     snprintf(opt.request, sizeof opt.request,
              "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -121,6 +121,47 @@ def fastapi_parrot(port: int) -> None:
     serve_fastapi(app, port, None)
 
 
+def fastapi_twilio(port: int) -> None:
+    """Run FastAPI with an echo bot for Twilio; msgspec also decodes the base64, in C."""
+    from binascii import b2a_base64
+
+    import msgspec
+    from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+
+    class Connected(msgspec.Struct, tag_field="event", tag="connected"):
+        pass
+
+    class Start(msgspec.Struct, tag_field="event", tag="start"):
+        streamSid: str  # noqa: N815, Twilio's name
+
+    class Audio(msgspec.Struct):
+        payload: bytes
+
+    class Media(msgspec.Struct, tag_field="event", tag="media"):
+        media: Audio
+
+    decode = msgspec.json.Decoder(Connected | Start | Media).decode
+    app = FastAPI()
+
+    @app.websocket("/ws/twilio")
+    async def echo(websocket: WebSocket) -> None:
+        await websocket.accept()
+        before = ""
+        try:
+            while True:
+                said = decode(await websocket.receive_text())
+                if isinstance(said, Media):
+                    payload = b2a_base64(said.media.payload, newline=False).decode()
+                    await websocket.send_text(f'{before}{payload}"}}}}')
+                elif isinstance(said, Start):
+                    sid = said.streamSid
+                    before = f'{{"event":"media","streamSid":"{sid}","media":{{"payload":"'
+        except WebSocketDisconnect:
+            pass
+
+    serve_fastapi(app, port, None)
+
+
 def websockets(port: int) -> None:
     """Run the websockets library's asyncio server."""
     import uvloop
@@ -209,6 +250,7 @@ PEERS: dict[str, Callable[..., None]] = {
     "quart-trio": quart_trio,
     "fastapi": fastapi,
     "fastapi-parrot": fastapi_parrot,
+    "fastapi-twilio": fastapi_twilio,
     "websockets": websockets,
     "aiohttp": aiohttp,
     "trio-websocket": trio_websocket,

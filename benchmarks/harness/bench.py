@@ -97,6 +97,7 @@ class Bench:
             reply=kind.reply,
             check=int(kind.size == kind.reply),
             tls=int(kind.tls),
+            twilio=int(kind.twilio),
             server_pid=server.pid,
             **options,
         )

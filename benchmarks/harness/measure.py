@@ -5,9 +5,18 @@ from dataclasses import replace
 
 from harness.bench import Bench, Once
 from harness.generator import Report, report_of
-from harness.report import CORES, COST, ECHOES, LATE, PER_CORE, VERSUS, Column
+from harness.report import CORES, COST, ECHOES, LATE, PER_CORE, VERSUS, VERSUS_COST, Column
 from harness.search import search
-from harness.servers import CEILING, FASTAPI, FASTAPI_PARROT, MAIN, OURS, Kind, Server
+from harness.servers import (
+    CEILING,
+    FASTAPI,
+    FASTAPI_PARROT,
+    FASTAPI_TWILIO,
+    MAIN,
+    OURS,
+    Kind,
+    Server,
+)
 
 FRAME_SECONDS = 0.02
 #: What the event loop's lag may be at full load, in seconds: one of its histogram's bounds.
@@ -86,6 +95,41 @@ def handlers(bench: Bench) -> None:
         _fixed_load(bench, "streams", 200),
         notes=["what a clock paces is later by the worst jitter that it has met"],
     )
+
+
+def telephony(bench: Bench) -> None:
+    """Echo Twilio's media messages, beside the same audio in binary frames."""
+    raw = replace(
+        OURS,
+        title=f"{OURS.title}, mu-law in binary frames",
+        path=f"{OURS.path}&encoding=ulaw",
+        size=160,
+        reply=160,
+    )
+    ours = replace(OURS, path="/ws/twilio", size=160, reply=160, twilio=True)
+    kinds = [raw, ours] if OURS in bench.kinds else []
+    if FASTAPI in bench.kinds:
+        kinds.append(FASTAPI_TWILIO)
+    rate = _rate(bench, "echo", 50, bench.pace.echo)
+
+    def once(server: Server, kind: Kind) -> Report:
+        run = rate(server, kind)
+        return run | ({"cost": 1e6 / run["per_core"]} if run["rate"] else {})
+
+    bench.measure(
+        "Twilio: echoes a second of 20 ms, 50 connections",
+        [*ECHOES, COST[0], VERSUS_COST, *CORES],
+        kinds,
+        once,
+        short=True,
+    )
+    bench.measure(
+        "Twilio: round trips at 200 real-time streams",
+        [VERSUS_COST, *COST],
+        kinds,
+        _fixed_load(bench, "streams", 200),
+    )
+    _find_streams(bench, "Twilio: real-time streams a core", kinds)
 
 
 def playout(bench: Bench) -> None:
@@ -262,6 +306,6 @@ def codecs(bench: Bench) -> None:
 MEASUREMENTS = {
     measurement.__name__: measurement
     for measurement in (
-        echo, streams, handlers, playout, latency, memory, storm, tls, lag, codecs,
+        echo, streams, telephony, handlers, playout, latency, memory, storm, tls, lag, codecs,
     )
 }  # fmt: skip

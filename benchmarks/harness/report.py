@@ -24,6 +24,7 @@ class Column:
 
 
 VERSUS = Column("this service / it", "versus", "{:.2f}x", ratio_of="rate")
+VERSUS_COST = Column("cost: this service / it", "versus", "{:.2f}x", ratio_of="cost")
 #: What the server did with the processor time that it got: the fairer figure where its core was
 #: not full.
 PER_CORE = Column("per CPU second", "per_core")

@@ -41,6 +41,7 @@ class Kind:
     tls: bool = False
     root: Path = ROOT  # the checkout that the service runs from
     handler: str = "echo"  # of this service
+    twilio: bool = False  # whether Twilio calls, so that both sizes are those of the audio
 
     @property
     def process(self) -> tuple[str, bool, Path, str]:
@@ -53,6 +54,7 @@ CEILING = Kind("ceiling", "C, epoll, minimal (ceiling)")
 FASTAPI = Kind("fastapi", "FastAPI + uvicorn (sans-I/O, uvloop)")
 #: Answers as `bots.parrot` does: it hears into a queue, and speaks by a clock.
 FASTAPI_PARROT = Kind("fastapi-parrot", "FastAPI + uvicorn, a handler with a clock")
+FASTAPI_TWILIO = Kind("fastapi-twilio", FASTAPI.title, "/ws/twilio", 160, 160, twilio=True)
 ALL = [
     CEILING,
     Kind("picows", "picows + uvloop"),
@@ -94,6 +96,7 @@ class Server:
             "RT_AUDIO_LOG_LEVEL": "warning",
             "RT_AUDIO_MAX_SESSIONS": "20000",
             "RT_AUDIO_HANDLER": kind.handler,
+            "RT_AUDIO_DIALECTS": "twilio",
             "PYTHONPATH": str(BENCHMARKS),
         }
         if pem:

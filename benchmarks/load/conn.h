@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "twilio.h"
 #include "wire.h"
 
 enum { RING = 8, POOL = 64, FRAME_MAX = 2048, IN_MAX = 1 << 14 };
@@ -16,7 +17,7 @@ enum state { GONE, CONNECTING, HANDSHAKE, UPGRADING, OPEN, DRAINING, CLOSING };
 
 struct conn {
     enum state state;
-    int fd, slot, said_close;
+    int fd, slot, said_hello, said_close;
     uint32_t due, sent, replies;       /* frames scheduled, begun, answered */
     uint64_t first, deadline;          /* schedule index of its frame 0; when its life or its end is over */
     uint64_t best;                     /* of a listener: when its call began, by the best frame */
@@ -27,7 +28,7 @@ struct conn {
 };
 
 static struct {
-    int port, tls, check, listens;
+    int port, tls, check, listens, twilio, opcode;
     size_t bytes, reply, frame_size;
     char path[256], request[1024];
 } opt = {.bytes = 320, .reply = 320};
@@ -37,8 +38,10 @@ static struct {
 } count;
 
 static const uint8_t mask[4] = {0x5a, 0x11, 0xc3, 0x78};
-/* What frames carry, and the frames: masked once, which costs nothing while it measures. */
+/* What replies carry, and the frames: masked once, which costs nothing while it measures. */
 static uint8_t pool[POOL][FRAME_MAX], frames[POOL][FRAME_MAX + 8];
+static uint8_t hello[512]; /* frames that go ahead of the others, */
+static size_t hello_size;  /* where there are some */
 static int epoll_fd, pending, live;    /* pending: on their way to OPEN; live: OPEN */
 static SSL_CTX *tls;
 
@@ -51,12 +54,30 @@ static uint32_t in_pool(const struct conn *c, uint32_t n)
     return ((uint32_t)c->slot * 5 + n % RING) % POOL;
 }
 
+static size_t put_frame(uint8_t *out, const void *content, size_t n)
+{
+    size_t head = put_head(out, opt.opcode, n, mask);
+    mask_copy(out + head, content, n, mask);
+    return head + n;
+}
+
 static void mask_frames(void)
 {
+    uint8_t text[FRAME_MAX];
+    opt.opcode = opt.twilio ? TEXT : BINARY;
+    if (opt.twilio) {
+        hello_size = put_frame(hello, CONNECTED, strlen(CONNECTED));
+        hello_size += put_frame(hello + hello_size, START, strlen(START));
+    }
     for (int f = 0; f < POOL; f++) {
-        size_t head = put_head(frames[f], BINARY, opt.bytes, mask);
-        mask_copy(frames[f] + head, pool[f], opt.bytes, mask);
-        opt.frame_size = head + opt.bytes;
+        if (!opt.twilio) {
+            opt.frame_size = put_frame(frames[f], pool[f], opt.bytes);
+            continue;
+        }
+        size_t n = put_media(text, BEFORE_SPEECH, pool[f], opt.bytes, AFTER_SPEECH);
+        opt.frame_size = put_frame(frames[f], text, n);
+        opt.reply = put_media(text, BEFORE_REPLY, pool[f], opt.bytes, AFTER_REPLY);
+        memcpy(pool[f], text, opt.reply);
     }
 }
 
@@ -114,7 +135,9 @@ static ssize_t wire_read(struct conn *c, void *p, size_t n)
 static int next_out(struct conn *c)
 {
     static const uint8_t goodbye[8] = {0x88, 0x82, 0x5a, 0x11, 0xc3, 0x78, 0x03 ^ 0x5a, 0xe8 ^ 0x11};
-    if (c->sent < c->due)
+    if (hello_size && c->state == OPEN && !c->said_hello)
+        c->out = hello, c->left = hello_size, c->said_hello = 1;
+    else if (c->sent < c->due)
         c->out = frames[in_pool(c, c->sent++)], c->left = opt.frame_size;
     else if (c->state == CLOSING && !c->said_close)
         c->out = goodbye, c->left = sizeof goodbye, c->said_close = 1;
@@ -146,7 +169,7 @@ static void on_message(struct conn *c, const struct head *h, const uint8_t *payl
 {
     if (!h->fin || h->rsv || h->masked || !h->minimal) {
         count.bad++;
-    } else if (h->opcode == BINARY) {
+    } else if (h->opcode == opt.opcode) {
         int expected = opt.listens || c->replies < c->due;
         if (!expected || h->length != opt.reply)
             count.bad++;
@@ -218,7 +241,7 @@ static void start_connect(struct conn *c)
     struct sockaddr_in to = loopback(opt.port);
     int one = 1;
     c->due = c->sent = c->replies = 0;
-    c->left = c->kept = 0, c->said_close = 0;
+    c->left = c->kept = 0, c->said_hello = c->said_close = 0;
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (c->fd < 0) {
         count.errors++;

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BINARY = 2, CLOSE = 8, PONG = 10 };
+enum { TEXT = 1, BINARY = 2, CLOSE = 8, PONG = 10 };
 
 /* A client may repeat its key: the server only proves that it read it. So the answer is a constant. */
 #define KEY "dGhlIHNhbXBsZSBub25jZQ=="
