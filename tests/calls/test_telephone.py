@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from service.calls.dialogue import START_SECONDS
 from service.dialects.book import DIALECTS
-from service.dialects.events import Alive, Digits, Format, Mark, Slip, Stop
+from service.dialects.events import Alive, Clear, Digits, Event, Format, Mark, Slip, Stop
 from service.handlers import Call
 from tests.calls.test_calls import ends_as, every_link
 from tests.peers import callers, stand_in
@@ -248,6 +248,47 @@ async def test_a_clear_returns_what_the_caller_has_heard(
         assert milliseconds == pytest.approx(1600, abs=50)
     else:
         assert milliseconds == pytest.approx(2000, abs=250)
+
+
+async def test_a_telephone_without_room_gets_no_audio_until_it_has_some(
+    autojump_clock: MockClock,
+) -> None:
+    async def bot(call: Call) -> None:
+        await call.play(b"\1\1" * 8000 * 3, rate=8000)
+        await trio.sleep(6)
+        call.clear()
+
+    came: list[tuple[float, bytes | Event]] = []
+
+    async def listen_on() -> None:
+        with suppress(callers.HungUp):
+            while True:
+                heard = await phone.hear()
+                came.append((trio.current_time() - began, heard))
+
+    def seconds(since: float, until: float) -> float:
+        frames = [item for at, item in came if since <= at < until and isinstance(item, bytes)]
+        return len(frames) * 0.02
+
+    async with calling("memory", "", bot, "asterisk") as (caller, house):
+        phone = Telephone(caller, "asterisk")
+        began = trio.current_time()
+        await phone.begin()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen_on)
+            await trio.sleep(1)
+            await caller.send('{"event":"MEDIA_XOFF","channel_id":"c"}')
+            await trio.sleep(2)
+            await caller.send('{"event":"MEDIA_XON","channel_id":"c"}')
+            await trio.sleep(1)
+            await caller.send('{"event":"MEDIA_XOFF","channel_id":"c"}')
+        await ends_as("completed", house, "asterisk")
+    assert seconds(0, 1.01) == pytest.approx(1.06, abs=0.05)
+    assert seconds(1.01, 2.99) == 0
+    assert seconds(2.99, 4.01) == pytest.approx(1.26, abs=0.05)  # 0.2 s are made up for
+    assert seconds(4.01, 9) == 0
+    [cleared] = [at for at, item in came if isinstance(item, Clear)]
+    assert cleared == pytest.approx(6, abs=0.1)
 
 
 @every_dialect
