@@ -163,7 +163,10 @@ async def test_what_is_exchanged_is_as_described() -> None:
         await say(**mark)
         await hear("digits")
         await say(type="message", message=None)
-        await hear("clear")
+        # The caller has said that it heard the end, so there may be nothing to clear.
+        while (kind := is_as_described(message := await text(caller), TO_CALLER)) == "clear":
+            pass
+        assert (kind, json.loads(message)["message"]["told"]) == ("message", None)
     assert set(told) == set(TO_CALLER)
     assert set(said) == set(FROM_CALLER)
 
