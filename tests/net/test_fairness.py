@@ -147,7 +147,7 @@ async def test_a_flood_to_a_handler_costs_another_call_a_few_turns(kind: str, qu
             trio.lowlevel.add_instrument(turns)
             waits = []
             with trio.fail_after(30):
-                for _ in range(20):
+                for _ in range(10):
                     before = turns.count
                     assert json.loads(str(await call.ask(question))) == json.loads(question)
                     waits.append(turns.count - before)
@@ -155,7 +155,7 @@ async def test_a_flood_to_a_handler_costs_another_call_a_few_turns(kind: str, qu
                 await newcomer.receive()
                 assert (await service.get("/health"))[0] == 200
             trio.lowlevel.remove_instrument(turns)
-    assert sorted(waits)[-3] <= 8, waits
+    assert sorted(waits)[-2] <= 8, waits
 
 
 async def test_a_flood_of_pings_after_the_close_costs_nobody() -> None:
