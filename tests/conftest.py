@@ -17,8 +17,9 @@ from service import logs
 from tests.peers.services import Service, Use
 
 #: A busy machine must fail no test: a deadline for each example would be a measurement of time.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+#: Half of the usual number of examples keeps the suite short; each run draws others.
+hypothesis.settings.register_profile("suite", deadline=None, max_examples=50)
+hypothesis.settings.load_profile("suite")
 
 
 def log_in_short() -> None:
