@@ -1,10 +1,12 @@
 """mod_audio_stream of FreeSWITCH, at /ws/freeswitch: binary audio from it, JSON text to it.
 
-Source: README and `audio_streamer_glue.cpp` of amigniter/mod_audio_stream. The stream has no start
-message. It may begin with text, the metadata of `uuid_audio_stream ... start`; where the metadata
-are a JSON object, `from`, `to` and `uuid` in it say who calls whom. The rate is not said either:
-the URL's query has it, `?sample_rate=16000`, 8000 without. The mix type must be `mono` or `mixed`:
-two channels of `stereo` would be heard as one, as noise of double length.
+Source: README and `audio_streamer_glue.cpp` of amigniter/mod_audio_stream, and calls from a real
+one. The stream has no start message. It may begin with text, the metadata of
+`uuid_audio_stream ... start`; where the metadata are a JSON object, `from`, `to` and `uuid` in it
+say who calls whom. But the module may send audio first, and the metadata later or never, so the
+URL's query should say it. The query also has the rate, `?sample_rate=16000`, 8000 without. The mix
+type must be `mono` or `mixed`: two channels of `stereo` would be heard as one, as noise of double
+length.
 
 Audio goes back as `streamAudio`, which every edition takes. The closed ones play it as it comes.
 The open one writes each message to a file, and leaves the playing to the dialplan's application.
