@@ -192,6 +192,7 @@ def _wait(page: Page, condition: Callable[[], bool], otherwise: str) -> None:
 
 _COUNT = """([id, colour]) => {
   const { width, height } = document.getElementById(id);
+  if (!width || !height) return Array(width).fill(0); // its tab was shown a moment ago
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const copy = canvas.getContext("2d", { willReadFrequently: true });
   copy.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(`--${colour}`);

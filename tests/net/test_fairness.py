@@ -122,7 +122,7 @@ async def test_a_flood_costs_another_call_a_few_turns(kind: str, query: str) -> 
             trio.lowlevel.add_instrument(turns)
             waits = []
             with trio.fail_after(30):
-                for _ in range(30):
+                for _ in range(15):
                     before = turns.count
                     assert await call.ask(FRAME) == FRAME
                     waits.append(turns.count - before)
@@ -130,7 +130,7 @@ async def test_a_flood_costs_another_call_a_few_turns(kind: str, query: str) -> 
                 assert await newcomer.ask(FRAME) == FRAME
                 assert (await service.get("/health"))[0] == 200
             trio.lowlevel.remove_instrument(turns)
-    assert sorted(waits)[-3] <= 6, waits
+    assert sorted(waits)[-2] <= 6, waits
 
 
 @pytest.mark.parametrize(
