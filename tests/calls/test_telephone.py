@@ -306,7 +306,7 @@ async def test_a_stream_that_does_not_begin_is_ended(
         assert await house.metric(errors) == 1
 
 
-@pytest.mark.parametrize("kind", ["memory", "server"])
+@pytest.mark.parametrize("kind", ["memory", "pump"])
 @pytest.mark.parametrize(("message", "slip", "code", "outcome"), [
     ("hello", "not_json", 1007, "rejected"),
     ('{"event":"x","a":' + "[" * 60_000, "not_json", 1007, "rejected"),
@@ -360,7 +360,7 @@ async def test_audio_before_the_start_costs_nothing_else(dialect: str) -> None:
         await ends_as("completed", house, dialect)
 
 
-@every_dialect
+@pytest.mark.parametrize("dialect", ["twilio", "vonage", "freeswitch"])
 async def test_who_calls_in_which_dialect_is_in_the_log(
     dialect: str, capfd: pytest.CaptureFixture[str], set_up_logs: Callable[[str, str], None]
 ) -> None:
