@@ -20,7 +20,7 @@ from service.calls.asked import Asked
 from service.calls.caller import Caller
 from service.calls.dialogue import Dialogue
 from service.calls.roster import Place
-from service.calls.session import Session
+from service.calls.session import Session, session_for
 from service.calls.slips import Slips
 from service.calls.telephone import Telephone
 from service.calls.terms import Terms
@@ -114,7 +114,7 @@ class Call:
             half = self.asked.half()
             return Telephone(half, self._slips, self._agree, self._tally, most)
         greeting = self._started(terms) if terms.events else None
-        return _session(terms)(terms, self._tally, most, greeting)
+        return session_for(terms)(terms, self._tally, most, greeting)
 
     async def _converse(self, link: Link, place: Place) -> Ending:
         conversation = self._conversation
@@ -220,15 +220,6 @@ class Call:
             tally.peer_closes[close_code(ending.peer_code)] += 1
         if ending.rejection is not None:
             tally.frames_rejected[ending.rejection] += 1
-
-
-def _session(terms: Terms) -> type[Session]:
-    if terms.reply_rate == terms.sample_rate:
-        return Session
-    # An interpreter without NumPy carries all other calls.
-    from service.calls.resampling import ResamplingSession
-
-    return ResamplingSession
 
 
 class Echo:

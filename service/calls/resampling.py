@@ -55,6 +55,9 @@ class ResamplingSession(Session):
         self._replies_seconds.append(len(reply) * self._seconds_per_reply_byte)
         return reply
 
+    def unanswered(self) -> None:
+        self._replies_seconds.pop()
+
     def replied(self, message: Message, seconds: float) -> None:
         """Count a reply that was written so many seconds after its message was read."""
         self._tally.outbound_seconds += self._replies_seconds.popleft()

@@ -166,6 +166,9 @@ class Session:
             seconds.add(took)
         return b"".join(pieces) if self._conversions else message
 
+    def unanswered(self) -> None:
+        """Take note that the last reply, which is empty, is not sent."""
+
     def replied(self, message: Message, seconds: float) -> None:
         """Count a reply that was written so many seconds after its message was read."""
         tally = self._tally
@@ -182,3 +185,13 @@ class Session:
             took = perf_counter() - began
             spent.counts[bisect_left(spent.bounds, took)] += 1
             spent.sum += took
+
+
+def session_for(terms: Terms) -> type[Session]:
+    """Return the kind of session that answers on these terms."""
+    if terms.reply_rate == terms.sample_rate:
+        return Session
+    # An interpreter without NumPy carries all other calls.
+    from service.calls.resampling import ResamplingSession
+
+    return ResamplingSession

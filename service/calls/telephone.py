@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 
 from service.calls.dialogue import Dialogue, Result
-from service.calls.session import Session
+from service.calls.session import session_for
 from service.calls.slips import Slips
 from service.calls.terms import Terms
 from service.conversation import Message, Work
@@ -30,13 +30,14 @@ class Telephone(Dialogue):
         self._echoed: deque[bytes] = deque()  # the audio of replies that are not written yet
 
     def begin_with(self, terms: Terms) -> None:
-        self.ear = Session(terms, self._tally, self._max_frame_bytes)
+        self.ear = session_for(terms)(terms, self._tally, self._max_frame_bytes)
 
     def hear_audio(self, audio: bytes) -> Result:
         assert self.ear is not None, "a dialect gives no audio before its start"
         reply = self.ear.receive(audio)
         if type(reply) is bytes:
             if not reply:
+                self.ear.unanswered()
                 return None
             self._echoed.append(audio)
             return self.half.audio(reply)

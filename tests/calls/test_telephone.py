@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from urllib.parse import urlencode
 
 import pytest
 import trio
@@ -61,6 +62,52 @@ async def test_the_echo_returns_the_audio_in_the_providers_dialect(kind: str, di
         await phone.say(Stop())
         await caller.leave()
         await ends_as("completed", house, dialect)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 24000])
+async def test_the_echo_plays_at_the_rate_that_the_telephone_plays(rate: int) -> None:
+    """Telnyx sends in one format, and plays another that its user has asked for."""
+    played = Format("pcm16", rate)
+    query = urlencode(DIALECTS["telnyx"].query(played))
+    async with calling("memory", query, None, "telnyx") as (caller, house):
+        phone = Telephone(caller, "telnyx", played=played)
+        await phone.begin()
+        size = 0
+        for _ in range(10):
+            await phone.speak(phone.silence)
+            heard = await phone.hear()
+            assert isinstance(heard, bytes)
+            size += len(heard)
+        assert size == pytest.approx(10 * rate // 50 * 2, abs=rate // 100)
+        said = await house.metric('rt_audio_audio_seconds_total{direction="outbound"}')
+        assert said == pytest.approx(size / 2 / rate)
+        await caller.leave()
+        await ends_as("completed", house, "telnyx")
+
+
+async def test_an_echo_that_has_no_sample_yet_says_nothing_and_counts_nothing() -> None:
+    query = urlencode(DIALECTS["telnyx"].query(Format("pcm16", 8000)))
+    wide, sizes = Format("pcm16", 48000), list[int]()
+    async with calling("memory", query, None, "telnyx") as (caller, house):
+        phone = Telephone(caller, "telnyx", wide, Format("pcm16", 8000))
+
+        async def listen_on() -> None:
+            with suppress(callers.HungUp):
+                while True:
+                    sizes.append(len(await phone.hear_audio(1)))
+
+        await phone.begin()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen_on)
+            for _ in range(60):
+                await phone.speak(b"\1\1")  # a sixth of a sample that is played
+            await phone.speak(phone.silence)
+            await phone.say(Stop())
+        await ends_as("completed", house, "telnyx")
+        said = await house.metric('rt_audio_audio_seconds_total{direction="outbound"}')
+        assert said == pytest.approx(sum(sizes) / 2 / 8000)
+    assert 0 not in sizes
+    assert len(sizes) < 20, "most messages had no reply"
 
 
 @in_every_format

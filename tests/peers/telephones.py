@@ -13,11 +13,23 @@ PARAMETERS = {"customer": "c 1"}
 class Telephone:
     """One telephone; `heard` has what the service said and nobody has looked at yet."""
 
-    def __init__(self, caller: Caller, dialect: str, audio: Format | None = None) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        dialect: str,
+        audio: Format | None = None,
+        played: Format | None = None,
+    ) -> None:
         audio = audio or DIALECTS[dialect].formats[0]
         self.caller = caller
         self.start = Start(
-            audio, audio, "stream-1", "call-1", "+4930123", "+4930456", dict(PARAMETERS)
+            audio,
+            played or audio,
+            "stream-1",
+            "call-1",
+            "+4930123",
+            "+4930456",
+            dict(PARAMETERS),
         )
         self.half = DIALECTS[dialect].peer(self.start)
         self._heard: deque[bytes | Event] = deque()
