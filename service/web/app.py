@@ -144,7 +144,6 @@ class _Upgrades:
         caller, token = self._check(upgrade, query)
         slips = unknown_parameters(query)
         asked_for = query.get("codec")
-        query.pop("access_token", None)
         asked = Asked.raw(query, self._settings.codec_order)
         terms = asked.terms
         assert terms is not None
@@ -165,7 +164,6 @@ class _Upgrades:
     async def telephone(self, dialect: Dialect, upgrade: Upgrade) -> None:
         query = upgrade.query()
         caller, token = self._check(upgrade, query, claim_of(upgrade, dialect.name))
-        query.pop("access_token", None)
         with self._admission.place(caller, token) as place:
             call = self._call(Asked(dialect, query, self._settings.codec_order), caller)
             self._roster.enlist(place, call)
@@ -205,7 +203,7 @@ class _Upgrades:
     def _check(
         self, upgrade: Upgrade, query: dict[str, str], claim: Claim | None = None
     ) -> tuple[Caller, Token | None]:
-        """Return who calls, and with which token; raise Refused for who may not."""
+        """Return who calls, and with which token, taken out of the query; raise Refused."""
         headers = upgrade.headers
         caller = caller_of(upgrade.scope, self._trusted)
         token = self._admission.check(
@@ -213,7 +211,7 @@ class _Upgrades:
             origin=headers.get("Origin"),
             host=headers.get("Host"),
             authorization=headers.get("Authorization"),
-            query_token=query.get("access_token"),
+            query_token=query.pop("access_token", None),
             subprotocols=upgrade.requested_subprotocols,
             claim=claim,
         )
