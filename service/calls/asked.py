@@ -43,7 +43,6 @@ class Asked:
         return Start(
             heard=Format(self.terms.encoding, self.terms.sample_rate),
             played=Format(self.terms.reply, self.terms.reply_rate),
-            parameters=self.query,
         )
 
     def agree(self, start: Start) -> Terms:

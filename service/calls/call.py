@@ -26,6 +26,7 @@ from service.calls.telephone import Telephone
 from service.calls.terms import Terms
 from service.conversation import CLOSE_SECONDS, Conversation, Limits, Link, Message, Mouth
 from service.dialects.events import Start
+from service.dialects.half import Half
 from service.ending import DRAINED, FAULT, Ending, close_code
 from service.plain import plain
 from service.tally import Tally
@@ -39,8 +40,8 @@ _log = logs.get(__name__)
 class Call:
     """A caller, the conversation with it, and what the logs say of both.
 
-    `id`, 48 random bits, is the call's name in the logs. `start` is what is known of the stream,
-    with its `terms`: in the service's own dialect from the upgrade on, else from the peer's start.
+    `id`, 48 random bits, is the call's name in the logs. `terms` are known from the upgrade on in
+    the service's own dialect, else from the peer's start.
     """
 
     #: Whether a handler answers. Otherwise each frame has its reply.
@@ -58,15 +59,12 @@ class Call:
         self._since, self._began = time(), trio.current_time()
         self.asked, self.caller, self._tracing = asked, caller, tracing
         self.terms: Terms | None = None
-        self.start: Start | None = None
         self._tally, self._limits = tally, asked.limits(limits)
         self._keep_alive_seconds = limits.ping_seconds
         self._link: Link | None = None
         # The pump's task logs frames without this task's context, so each line names the session.
         self._about = {"session": self.id, "dialect": asked.dialect.name, **caller.ids()}
-        self._slips = Slips(tally.dialect_errors[asked.dialect.name], self._about)
         if asked.terms is not None:
-            self.start = asked.start()
             self._agree_on(asked.terms)
         self._conversation = self._new_conversation()
 
@@ -109,12 +107,17 @@ class Call:
 
     def _new_conversation(self) -> Session | Dialogue:
         """Return the conversation that hears the caller."""
-        terms, most = self.terms, self._limits.message_bytes
+        terms = self.terms
         if terms is None:
-            half = self.asked.half()
-            return Telephone(half, self._slips, self._agree, self._tally, most)
+            return Telephone(*self._dialogue_parts())
         greeting = self._started(terms) if terms.events else None
-        return session_for(terms)(terms, self._tally, most, greeting)
+        return session_for(terms)(terms, self._tally, self._limits.message_bytes, greeting)
+
+    def _dialogue_parts(self) -> tuple[Half, Slips, Callable[[Start], Terms], Tally, int]:
+        """Return what makes a dialogue of this call."""
+        slips = Slips(self._tally.dialect_errors[self.asked.dialect.name], self._about)
+        most = self._limits.message_bytes
+        return self.asked.half(), slips, self._agree, self._tally, most
 
     async def _converse(self, link: Link, place: Place) -> Ending:
         conversation = self._conversation
@@ -136,7 +139,6 @@ class Call:
     def _agree(self, start: Start) -> Terms:
         """Return the terms for a peer's start."""
         terms = self.asked.agree(start)
-        self.start = start
         self._about |= {"call_id": plain(start.call_id), "stream_id": plain(start.stream_id)}
         self._agree_on(terms)
         who = {"from": plain(start.from_), "to": plain(start.to)}

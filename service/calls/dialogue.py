@@ -15,6 +15,7 @@ from service.conversation import Message, Mouth, Work
 from service.dialects.events import Alive, BadMessage, Event, Fault, Lost, Slip, Start, Stop
 from service.dialects.half import Half
 from service.ending import FINISHED, POLICY_VIOLATION, Ending, rejected, too_large
+from service.tally import Tally
 
 #: How long a peer may take to begin, in seconds.
 START_SECONDS = 10.0
@@ -34,12 +35,20 @@ class Dialogue(ABC):
 
     greeting: Message | None = None
 
-    def __init__(self, half: Half, slips: Slips, agree: Callable[[Start], Terms]) -> None:
+    def __init__(
+        self,
+        half: Half,
+        slips: Slips,
+        agree: Callable[[Start], Terms],
+        tally: Tally,
+        max_frame_bytes: int,
+    ) -> None:
         self.half = half
         self.ear: Session | None = None
         self.started = trio.Event()
         self.mouth: Mouth | None = None
         self._slips, self._agree = slips, agree
+        self._tally, self._max_frame_bytes = tally, max_frame_bytes
 
     @abstractmethod
     def begin_with(self, terms: Terms) -> None:
@@ -90,8 +99,6 @@ class Dialogue(ABC):
         if isinstance(item, bytes):
             return self.hear_audio(item)
         match item:
-            case Start() if self.ear is not None:
-                raise BadMessage(Slip.SECOND_START, "the stream has begun already")
             case Start():
                 self.begin_with(self._agree(item))
                 self.started.set()

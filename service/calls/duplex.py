@@ -3,21 +3,18 @@
 The link and the clock call it from one side, the handler's `Call` from the other.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from service.calls.clock import Clock
 from service.calls.dialogue import Dialogue
 from service.calls.hearing import Hearing
 from service.calls.session import Session
-from service.calls.slips import Slips
 from service.calls.speech import Speech
 from service.calls.terms import Terms
 from service.conversation import Message, Mouth, Work
-from service.dialects.events import Cleared, Event, Flow, Mark, Start, Stop
-from service.dialects.half import Half
+from service.dialects.events import Cleared, Event, Flow, Mark, Stop
 from service.ending import Ending
-from service.tally import Tally
 
 
 class Duplex(Dialogue):
@@ -26,17 +23,9 @@ class Duplex(Dialogue):
     hearing: Hearing
     speech: Speech
 
-    def __init__(
-        self,
-        half: Half,
-        slips: Slips,
-        agree: Callable[[Start], Terms],
-        tally: Tally,
-        max_frame_bytes: int,
-        clock: Clock,
-    ) -> None:
-        super().__init__(half, slips, agree)
-        self._tally, self._max_frame_bytes, self._clock = tally, max_frame_bytes, clock
+    def __init__(self, *parts: Any, clock: Clock) -> None:
+        super().__init__(*parts)
+        self._clock = clock
 
     def begin_with(self, terms: Terms) -> None:
         to_pcm = replace(terms, reply="pcm16", reply_rate=terms.sample_rate)

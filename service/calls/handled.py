@@ -11,7 +11,9 @@ from service.calls.call import Call, hold
 from service.calls.clock import Clock
 from service.calls.duplex import Duplex
 from service.calls.roster import Place
+from service.calls.terms import Terms
 from service.conversation import Link
+from service.dialects.events import Start
 from service.ending import FAULT, FINISHED, Ending
 
 _log = logs.get(__name__)
@@ -30,24 +32,31 @@ class Handling:
 
 
 class HandledCall(Call):
-    """A call that a handler answers, whose direct exceptions are the handler's bugs."""
+    """A call that a handler answers, whose direct exceptions are the handler's bugs.
+
+    Once it has begun, `start` is what is known of its stream.
+    """
 
     handled = True
+    start: Start
 
     def __init__(self, *parts: Any, handling: Handling, draining: trio.Event) -> None:
         self._handling, self.draining = handling, draining
         super().__init__(*parts)
 
     def _new_conversation(self) -> Duplex:
-        tally, most = self._tally, self._limits.message_bytes
-        half, clock = self.asked.half(), self._handling.clock
-        self.duplex = Duplex(half, self._slips, self._agree, tally, most, clock)
+        self.duplex = Duplex(*self._dialogue_parts(), clock=self._handling.clock)
         if self.terms is not None:
+            self.start = self.asked.start()
             self.duplex.begin_with(self.terms)
             self.duplex.started.set()
             if self.terms.events:
                 self.duplex.greeting = self._started(self.terms)
         return self.duplex
+
+    def _agree(self, start: Start) -> Terms:
+        self.start = start
+        return super()._agree(start)
 
     async def _converse(self, link: Link, place: Place) -> Ending:
         duplex, answered = self.duplex, trio.Event()

@@ -1,35 +1,21 @@
 """The echo of a call in a provider's dialect: audio goes back as it comes."""
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 
 from service.calls.dialogue import Dialogue, Result
 from service.calls.session import session_for
-from service.calls.slips import Slips
 from service.calls.terms import Terms
 from service.conversation import Message, Work
-from service.dialects.events import Event, Start
-from service.dialects.half import Half
+from service.dialects.events import Event
 from service.ending import Ending
-from service.tally import Tally
 
 
 class Telephone(Dialogue):
     """Answers each message with audio by the same audio, in the provider's dialect."""
 
-    def __init__(
-        self,
-        half: Half,
-        slips: Slips,
-        agree: Callable[[Start], Terms],
-        tally: Tally,
-        max_frame_bytes: int,
-    ) -> None:
-        super().__init__(half, slips, agree)
-        self._tally, self._max_frame_bytes = tally, max_frame_bytes
-        self._echoed: deque[bytes] = deque()  # the audio of replies that are not written yet
-
     def begin_with(self, terms: Terms) -> None:
+        self._echoed: deque[bytes] = deque()  # the audio of replies that are not written yet
         self.ear = session_for(terms)(terms, self._tally, self._max_frame_bytes)
 
     def hear_audio(self, audio: bytes) -> Result:

@@ -49,8 +49,7 @@ class Call:
         self.id: Final[str] = call.id
         self.peer: Final[str] = call.caller.peer
         terms, start = call.terms, call.start
-        assert terms is not None
-        assert start is not None, "a handler answers once the call has begun"
+        assert terms is not None, "a handler answers once the call has begun"
         self.dialect: Final[str] = call.asked.dialect.name
         self.from_: Final[str] = start.from_
         self.to: Final[str] = start.to

@@ -61,7 +61,9 @@ class Fixture:
         greeting = '{"type": "started"}' if events else None
         half = raw.Service({"events": "json"} if events else {})
         slips = Slips(self.tally.dialect_errors["raw"], {})
-        self.duplex = Duplex(half, slips, lambda start: terms, self.tally, 1 << 20, self.clock)
+        self.duplex = Duplex(
+            half, slips, lambda start: terms, self.tally, 1 << 20, clock=self.clock
+        )
         self.duplex.greeting = greeting
         self.duplex.begin_with(terms)
         self.duplex.begin(self.mouth)
