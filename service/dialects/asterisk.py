@@ -29,6 +29,8 @@ from service.dialects.events import (
     Slip,
     Start,
     Stop,
+    before_start,
+    second_start,
 )
 from service.dialects.half import Dialect
 from service.dialects.linear import Joiner, refused
@@ -86,7 +88,7 @@ class Service:
             case {"event": "MEDIA_START", "format": str(name)}:
                 return self._start(name, heard)
             case _ if self._joiner is None:
-                raise BadMessage(Slip.BEFORE_START, "the stream has not begun")
+                raise before_start()
             case {"event": "MEDIA_MARK_PROCESSED", "correlation_id": str(name)}:
                 return self._marks.heard(name)
             case {"event": "DTMF_END", "digit": str(digit)} if digit in DIGITS:
@@ -131,7 +133,7 @@ class Service:
 
     def _start(self, name: str, heard: dict[str, Any]) -> tuple[bytes | Event, ...]:
         if self._joiner is not None:
-            raise BadMessage(Slip.SECOND_START, "the stream has begun already")
+            raise second_start()
         audio = _FORMATS.get(name)
         if audio is None:
             raise refused(f"the format {name[:20]}", _FORMATS)

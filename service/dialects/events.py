@@ -135,3 +135,13 @@ class BadMessage(Exception):  # noqa: N818
     def __init__(self, slip: Slip, reason: str, code: int | None = None) -> None:
         super().__init__(reason)
         self.slip, self.code = slip, code
+
+
+def before_start() -> BadMessage:
+    """Return what is wrong with a message of a stream that has not begun; it is skipped."""
+    return BadMessage(Slip.BEFORE_START, "the stream has not begun")
+
+
+def second_start() -> BadMessage:
+    """Return what is wrong with a start of a stream that has one; it is skipped."""
+    return BadMessage(Slip.SECOND_START, "the stream has begun already")

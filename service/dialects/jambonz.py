@@ -21,6 +21,8 @@ from service.dialects.events import (
     Slip,
     Start,
     Stop,
+    before_start,
+    second_start,
 )
 from service.dialects.half import Dialect
 from service.dialects.linear import Joiner, alike, linear, refused
@@ -49,13 +51,13 @@ class Service:
         if isinstance(message, bytes):
             if self._begun:
                 return self._joiner.whole(message)
-            raise _early()
+            raise before_start()
         heard = told(message)
         match heard:
             case {"sampleRate": _}:
                 return (self._start(heard),)
             case _ if not self._begun:
-                raise _early()
+                raise before_start()
             case {"type": "mark", "data": {"name": str(name), "event": "cleared"}}:
                 self._cleared += 1
                 return self._marks.heard(name)
@@ -93,7 +95,7 @@ class Service:
 
     def _start(self, heard: dict[str, Any]) -> Start:
         if self._begun:
-            raise BadMessage(Slip.SECOND_START, "the stream has begun already")
+            raise second_start()
         match heard:
             case {"mixType": str(mix)} if mix not in ("mono", "mixed"):
                 raise refused(f"the mixType {mix[:20]}", ["mono", "mixed"])
@@ -155,10 +157,6 @@ class Provider:
                     for digit in digits
                 ]
         return ()
-
-
-def _early() -> BadMessage:
-    return BadMessage(Slip.BEFORE_START, "the stream has not begun")
 
 
 def _without_signs(audio: bytes) -> bytes:

@@ -22,6 +22,8 @@ from service.dialects.events import (
     Slip,
     Start,
     Stop,
+    before_start,
+    second_start,
 )
 from service.dialects.linear import refused
 from service.dialects.text import decoded, encoded, told
@@ -83,7 +85,7 @@ class Hearing:
     def _own(self, stream_id: object) -> None:
         """Raise BadMessage unless a message is of this stream, which has started."""
         if self._stream_id is None:
-            raise BadMessage(Slip.BEFORE_START, "the stream has not started yet")
+            raise before_start()
         if stream_id != self._stream_id:
             raise BadMessage(Slip.WRONG_STREAM, "the message is of another stream")
 
@@ -130,7 +132,7 @@ class Service(Hearing):
 
     def _begin(self, told: dict[str, Any]) -> Start:
         if self._stream_id is not None:
-            raise BadMessage(Slip.SECOND_START, "a stream starts once")
+            raise second_start()
         start = self._start(told)
         self._stream_id = start.stream_id
         self._sample_bytes = sample_bytes(start.heard)

@@ -22,6 +22,8 @@ from service.dialects.events import (
     Mark,
     Slip,
     Start,
+    before_start,
+    second_start,
 )
 from service.dialects.half import Dialect
 from service.dialects.linear import alike, linear, refused, whole
@@ -44,13 +46,13 @@ class Service:
         if isinstance(message, bytes):
             if self._begun:
                 return whole(message)
-            raise _early()
+            raise before_start()
         heard = told(message)
         match heard:
             case {"event": "websocket:connected"}:
                 return (self._start(heard),)
             case _ if not self._begun:
-                raise _early()
+                raise before_start()
             case {"event": "websocket:notify", "payload": {"mark": str(name)}}:
                 return (Mark(name),)
             case {"event": "websocket:cleared"}:
@@ -76,7 +78,7 @@ class Service:
 
     def _start(self, heard: dict[str, Any]) -> Start:
         if self._begun:
-            raise BadMessage(Slip.SECOND_START, "the stream has begun already")
+            raise second_start()
         content_type = str(heard.get("content-type"))
         rate = _CONTENT_TYPE.fullmatch(content_type)
         if rate is None:
@@ -149,10 +151,6 @@ class Provider:
             "event": "websocket:connected",
             "content-type": self._content_type,
         }
-
-
-def _early() -> BadMessage:
-    return BadMessage(Slip.BEFORE_START, "the stream has not begun")
 
 
 DIALECT = Dialect(
