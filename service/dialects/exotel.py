@@ -13,7 +13,7 @@ import msgspec
 from service.dialects import media
 from service.dialects.events import Format, Start
 from service.dialects.half import Dialect
-from service.dialects.media import carried, named
+from service.dialects.media import carried
 from service.dialects.text import converted, encoded, strings
 
 #: The document's name; and the name that older documents and streams have.
@@ -61,16 +61,15 @@ class Service(media.Service):
 
 
 class Provider(media.Provider):
-    """Exotel's half. Raises ValueError where the start has audio that Exotel has not."""
+    """Exotel's half."""
 
     _media = msgspec.json.Decoder(_Media)
     _id = "stream_sid"
+    _encodings = _ENCODINGS
     _number = "sequence_number"
 
     def __init__(self, start: Start) -> None:
         super().__init__(start)
-        named(start.played, _ENCODINGS)
-        self._encoding = named(start.heard, _ENCODINGS)
         self._call = {"call_sid": start.call_id, "account_sid": "exotel"}
 
     def _connected(self) -> Sequence[str]:

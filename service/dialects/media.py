@@ -177,17 +177,24 @@ _AFTER_AUDIO = '"}}'
 
 
 class Provider(Hearing):
-    """The provider's half, in Twilio's words. It numbers its messages, and its audio."""
+    """The provider's half, in Twilio's words. It numbers its messages, and its audio.
+
+    Raises ValueError where the start has audio that the provider has not.
+    """
 
     # A service says nothing of marks, and does not drop what it has heard.
     marks = clears = False
     _events: ClassVar[tuple[str, ...]] = ("mark", "clear")
     _passed_over = ""
+    #: The provider's names of encodings.
+    _encodings: ClassVar[Mapping[str, str]]
     #: What the number of a message is called, and what numbers are written as.
     _number: ClassVar[str]
     _written: ClassVar[type[str] | type[int]] = str
 
     def __init__(self, start: Start) -> None:
+        named(start.played, self._encodings)
+        self._encoding = named(start.heard, self._encodings)
         self._stream_id = start.stream_id
         self._sample_bytes = sample_bytes(start.played)
         self._bytes_a_millisecond = start.heard.rate * sample_bytes(start.heard) / 1000

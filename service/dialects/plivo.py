@@ -103,18 +103,14 @@ class Service(media.Service):
 
 
 class Provider(media.Provider):
-    """Plivo's half. Raises ValueError where the start has audio that Plivo has not."""
+    """Plivo's half."""
 
     _media = msgspec.json.Decoder(_PlayAudio)
     _id = "streamId"
     _events = ("checkpoint", "clearAudio", "sendDTMF")
+    _encodings = _ENCODINGS
     _number = "sequenceNumber"
     _written = int
-
-    def __init__(self, start: Start) -> None:
-        super().__init__(start)
-        named(start.played, _ENCODINGS)
-        self._encoding = named(start.heard, _ENCODINGS)
 
     def _own(self, stream_id: object) -> None:
         if stream_id:  # not every message to Plivo has one

@@ -151,19 +151,18 @@ class Service(media.Service):
 
 
 class Provider(media.Provider):
-    """Telnyx's half. Raises ValueError where the start has audio that Telnyx has not.
+    """Telnyx's half.
 
     It cannot say what it plays: the query of the service's URL must.
     """
 
     _media = msgspec.json.Decoder(media.Media)
     _id = "stream_id"
+    _encodings = _ENCODINGS
     _number = "sequence_number"
 
     def __init__(self, start: Start) -> None:
         super().__init__(start)
-        named(start.played, _ENCODINGS)
-        self._encoding = named(start.heard, _ENCODINGS)
         self._call = {"user_id": "telnyx", "call_control_id": start.call_id}
 
     def _own(self, stream_id: object) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from service.dialects import media
 from service.dialects.events import Start
 from service.dialects.half import Dialect
-from service.dialects.media import carried, from_and_to, named, with_from_and_to
+from service.dialects.media import carried, from_and_to, with_from_and_to
 from service.dialects.text import converted, encoded, strings
 
 _ENCODINGS = {"audio/x-mulaw": "ulaw"}
@@ -64,16 +64,15 @@ class Service(media.Service):
 
 
 class Provider(media.Provider):
-    """Twilio's half. Raises ValueError where the start has audio that Twilio has not."""
+    """Twilio's half."""
 
     _media = msgspec.json.Decoder(_Media)
     _id = "streamSid"
+    _encodings = _ENCODINGS
     _number = "sequenceNumber"
 
     def __init__(self, start: Start) -> None:
         super().__init__(start)
-        named(start.played, _ENCODINGS)
-        self._encoding = named(start.heard, _ENCODINGS)
         self._call = {"accountSid": f"AC{'0' * 32}", "callSid": start.call_id}
 
     def _connected(self) -> Sequence[str]:
