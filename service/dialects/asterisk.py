@@ -35,7 +35,7 @@ from service.dialects.events import (
 from service.dialects.half import Dialect
 from service.dialects.linear import Joiner, refused
 from service.dialects.marks import Marks
-from service.dialects.text import encoded, strings, told
+from service.dialects.text import encoded, strings, told, with_known
 
 _FORMATS = {
     "ulaw": Format("ulaw", 8000),
@@ -224,8 +224,7 @@ class Provider:
         return ()
 
     def _begin(self, start: Start) -> str:
-        names = {"from": start.from_, "to": start.to}
-        variables = {name: value for name, value in names.items() if value} | dict(start.parameters)
+        variables = with_known(start.parameters, {"from": start.from_, "to": start.to})
         return self._event(
             "MEDIA_START",
             connection_id=start.stream_id,

@@ -21,7 +21,7 @@ from typing import Any
 from service.dialects.events import BadMessage, Event, Format, Message, Slip, Start
 from service.dialects.half import Dialect
 from service.dialects.linear import alike, linear, whole
-from service.dialects.text import anything, encoded, strings
+from service.dialects.text import anything, encoded, strings, with_known
 from service.ending import INVALID_PAYLOAD
 
 #: What it can send, and play as `raw`.
@@ -93,8 +93,8 @@ class Provider:
     def say(self, event: Event) -> Sequence[str]:
         match event:
             case Start(call_id=call_id, from_=from_, to=to, parameters=parameters):
-                names = {"uuid": call_id, "from": from_, "to": to}
-                metadata = {name: said for name, said in names.items() if said} | dict(parameters)
+                known = {"uuid": call_id, "from": from_, "to": to}
+                metadata = with_known(parameters, known)
                 return (encoded(metadata),) if metadata else ()
         return _said(event)
 

@@ -26,7 +26,7 @@ from service.dialects.events import (
     second_start,
 )
 from service.dialects.linear import refused
-from service.dialects.text import decoded, encoded, told
+from service.dialects.text import decoded, encoded, told, with_known
 from service.ending import INVALID_PAYLOAD, UNSUPPORTED_DATA
 
 #: What both halves hear say.
@@ -290,5 +290,4 @@ def from_and_to(parameters: Mapping[str, str]) -> tuple[str, str]:
 
 def with_from_and_to(start: Start) -> dict[str, str]:
     """Return the parameters of a start, with who calls and who is called among them."""
-    numbers = {"From": start.from_, "To": start.to}
-    return {name: value for name, value in numbers.items() if value} | dict(start.parameters)
+    return with_known(start.parameters, {"From": start.from_, "To": start.to})

@@ -71,3 +71,8 @@ def strings(members: Mapping[str, Any]) -> dict[str, str]:
     return {
         name: value if isinstance(value, str) else encoded(value) for name, value in members.items()
     }
+
+
+def with_known(parameters: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+    """Return parameters with what is known among them; what is empty is not, and they hold."""
+    return {name: value for name, value in known.items() if value} | dict(parameters)

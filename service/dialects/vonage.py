@@ -27,7 +27,7 @@ from service.dialects.events import (
 )
 from service.dialects.half import Dialect
 from service.dialects.linear import alike, linear, refused, whole
-from service.dialects.text import encoded, strings, told
+from service.dialects.text import encoded, strings, told, with_known
 
 _CONTENT_TYPE = re.compile(r"audio/l16 *; *rate=(\d{1,9})", re.IGNORECASE)
 #: What Vonage says of the call, and nobody here needs.
@@ -144,10 +144,9 @@ class Provider:
         return ()
 
     def _connected(self, start: Start) -> dict[str, str]:
-        names = {"from": start.from_, "to": start.to, "uuid": start.call_id}
+        known = {"from": start.from_, "to": start.to, "uuid": start.call_id}
         return {
-            **{name: value for name, value in names.items() if value},
-            **start.parameters,
+            **with_known(start.parameters, known),
             "event": "websocket:connected",
             "content-type": self._content_type,
         }
