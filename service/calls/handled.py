@@ -20,6 +20,8 @@ _log = logs.get(__name__)
 
 #: How long a handler may go on after its caller has left, in seconds.
 GRACE_SECONDS = 5.0
+#: What a handler raises by its bug. `sys.exit()` is one too, or a call would end all others.
+_BUGS = (Exception, SystemExit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,10 @@ class HandledCall(Call):
         """Run the handler; return how it ends the call."""
         try:
             await self._handling.answer(self)
-        except Exception as bug:
+        except _BUGS as bug:
             self._fail(bug)
         except BaseExceptionGroup as group:  # of a handler that was cancelled, and failed then
-            bugs, others = group.split(Exception)
+            bugs, others = group.split(_BUGS)
             if bugs is not None:
                 self._fail(bugs)
             if others is not None:

@@ -1,6 +1,7 @@
 """What a handler can do with its call; Trio's clock jumps, and the link is in memory."""
 
 import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -670,14 +671,16 @@ async def test_however_a_handler_takes_its_cancellation_its_call_ends(
         assert not house.handling.clock._ticks
 
 
+@pytest.mark.parametrize("bug", [ZeroDivisionError, SystemExit])
 async def test_an_exception_closes_with_1011_and_is_logged_once_and_counted(
+    bug: type[BaseException],
     set_up_logs: Callable[[str, str], None],
     capfd: pytest.CaptureFixture[str],
     autojump_clock: MockClock,
 ) -> None:
     async def bot(call: Call) -> None:
         await call.play(SECOND)
-        raise ZeroDivisionError
+        raise bug
 
     set_up_logs("info", "json")
     async with answered_by(bot) as (caller, house):
@@ -688,7 +691,24 @@ async def test_an_exception_closes_with_1011_and_is_logged_once_and_counted(
     assert [line["event"] for line in lines] == ["handler_failed"]
     assert len(lines[0]["session"]) == 12
     assert lines[0]["handler"] == "tests.peers.stand_in:answer"
-    assert [each["exc_type"] for each in lines[0]["exception"]] == ["ZeroDivisionError"]
+    assert [each["exc_type"] for each in lines[0]["exception"]] == [bug.__name__]
+
+
+async def test_sys_exit_in_a_handlers_own_task_ends_its_call_alone(
+    autojump_clock: MockClock,
+) -> None:
+    async def leave() -> None:
+        sys.exit()
+
+    async def bot(call: Call) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(leave)
+
+    async with answered_by(bot) as (caller, house):
+        assert (await hear(caller))[1:] == (1011, "internal error")
+        assert await gone(house) == {"error": 1}
+        assert house.tally.handler_errors == 1
 
 
 async def test_what_json_cannot_say_is_the_handlers_error(autojump_clock: MockClock) -> None:
