@@ -131,8 +131,10 @@ class Dialogue(ABC):
 
     async def keep_alive(self, seconds: float) -> None:
         """Tell the peer again and again, after so many seconds, to show that it is there."""
-        while seconds and self.mouth is not None:
+        while seconds:
             await trio.sleep(seconds)
+            if self.mouth is None:
+                return
             for message in self.half.say(Alive()):
                 self.mouth.say(message)
 

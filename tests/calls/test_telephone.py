@@ -497,6 +497,26 @@ async def test_a_peer_that_cannot_stand_pings_is_asked_whether_it_is_there(
         await ends_as("completed", house, dialect)
 
 
+async def test_a_caller_that_has_left_is_not_asked_while_its_handler_goes_on(
+    autojump_clock: MockClock,
+) -> None:
+    done = trio.Event()
+
+    async def bot(call: Call) -> None:
+        async for _ in call.frames():
+            """Listen until the caller leaves."""
+        await trio.sleep(3)  # to save what was said, for example
+        done.set()
+
+    async with calling("memory", "", bot, "asterisk", ping_seconds=2) as (caller, house):
+        phone = Telephone(caller, "asterisk")
+        await phone.begin()
+        await trio.sleep(1)
+        await caller.leave()
+        await ends_as("completed", house, "asterisk")
+        assert done.is_set()
+
+
 async def test_audio_that_never_came_is_counted(autojump_clock: MockClock) -> None:
     async with calling("memory", "", parrot, "telnyx") as (caller, house):
         phone = Telephone(caller, "telnyx")
