@@ -94,7 +94,7 @@ class Call:
             raise ValueError(f"PCM16 has two bytes a sample, not {len(pcm)} in all")
         await trio.lowlevel.checkpoint_if_cancelled()
         self._be_on_the_line()
-        source = self.rate if rate is None else rate
+        source = self.rate if rate is None else _known(rate)
         size = int(source * _PIECE_SECONDS) * 2
         if len(pcm) <= size and not self._playing.locked() and not self._speech.full:
             self._play(pcm, source)
@@ -198,7 +198,7 @@ class Call:
             raise HungUp
 
     def _ear(self, rate: int | None) -> "_Ear":
-        target = self.rate if rate is None else rate
+        target = self.rate if rate is None else _known(rate)
         if target not in self._ears:
             self._ears[target] = _Ear(self.rate, target)
         return self._ears[target]
@@ -219,8 +219,6 @@ class _Ear:
     """The caller's audio at one rate, of which frames of any length are cut."""
 
     def __init__(self, source: int, target: int) -> None:
-        if target not in RATES:
-            raise ValueError(f"{target} Hz is not among {', '.join(map(str, RATES))}")
         self._resampler = None if source == target else Resampler(source, target)
         self._piece_bytes = int(source * _PIECE_SECONDS) * 2
         self._pieces: deque[bytes] = deque()  # not resampled yet
@@ -284,3 +282,10 @@ class _Heard(AsyncIterator[Any]):
                 return frame
             elif self._events:
                 return item
+
+
+def _known(rate: int) -> int:
+    """Return the rate if audio can be resampled from it and to it; raise ValueError."""
+    if rate not in RATES:
+        raise ValueError(f"{rate} Hz is not among {', '.join(map(str, RATES))}")
+    return rate

@@ -236,6 +236,7 @@ async def test_a_handler_that_asks_on_and_on_after_the_end_holds_up_nobody(
     lambda call: call.hang_up(2999), lambda call: call.hang_up(5000),
     lambda call: call.hang_up(1000, "x" * 124), lambda call: call.hang_up(1000, "ä" * 62),
     lambda call: call.play(b"odd"), lambda call: call.play(FRAME, 8001),
+    lambda call: call.play(FRAME, 0), lambda call: call.play(FRAME, -8000),
     lambda call: call.send_digits("1x"), lambda call: call.send(float("nan")),
 ])  # fmt: skip
 async def test_a_wrong_argument_is_a_value_error(
