@@ -22,7 +22,11 @@ def decoded(message: bytes | str, decoder: "msgspec.json.Decoder[Kind]", tag: st
     except msgspec.ValidationError as error:
         raise _wrong(str(error), tag) from None
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        raise BadMessage(Slip.NOT_JSON, "a text message must be JSON", INVALID_PAYLOAD) from None
+        raise _no_json() from None
+
+
+def _no_json() -> BadMessage:
+    return BadMessage(Slip.NOT_JSON, "a text message must be JSON", INVALID_PAYLOAD)
 
 
 def _wrong(error: str, tag: str) -> BadMessage:
@@ -45,8 +49,11 @@ def converted(value: object, kind: type[Kind]) -> Kind:
 
 
 def encoded(value: Any) -> str:
-    """Return a value as JSON text."""
-    return msgspec.json.encode(value).decode()
+    """Return a value as JSON text; raise BadMessage where a peer has nested it too deep."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except RecursionError:
+        raise _no_json() from None
 
 
 _ANYTHING = msgspec.json.Decoder()
