@@ -5,6 +5,7 @@ requests of pages from elsewhere are refused: by their Origin, and, where such a
 name of its own to this address (DNS rebinding), by their Host.
 """
 
+import json
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -192,7 +193,10 @@ class Admin:
     )  # fmt: skip
     async def set_log_level(self) -> Response:
         """Set the log level."""
-        body = await request.get_json(silent=True)
+        try:
+            body = json.loads(await request.get_data())  # curl calls JSON a form
+        except (ValueError, RecursionError):
+            body = None
         level = body.get("level") if isinstance(body, dict) else None
         if level not in logs.LEVELS:
             given = "" if level is None else str(level)

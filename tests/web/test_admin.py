@@ -193,9 +193,20 @@ async def test_the_log_level_changes_at_once_for_loggers_in_use(
     assert [entry["event"] for entry in entries(capfd)] == ["admin_request", "after"]
 
 
+async def test_the_log_level_is_taken_as_curl_sends_it(house: House, set_up_logs: SetUp) -> None:
+    set_up_logs("info", "json")
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = await ask(house, "PUT", "/log-level", data=b'{"level": "debug"}', headers=form)
+    assert answer == (200, {"level": "debug"})
+
+
+JSON = {"Content-Type": "application/json"}
+
+
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
+        ({"data": b'"\xff"', "headers": JSON}, 400), ({"data": b"[" * 1020, "headers": JSON}, 400),
         ({"json": {"level": "loud"}}, 400), ({"json": ["debug"]}, 400), ({"json": {}}, 400),
         ({"data": b"debug"}, 400), ({}, 400), ({"form": {"level": "debug"}}, 400),
         ({"json": {"level": ["debug"]}}, 400), ({"json": {"level": "x" * 2000}}, 413),
