@@ -281,7 +281,8 @@ class Settings(BaseSettings):
             if name in given:
                 where = f"--{name.replace('_', '-')} {given[name]}"
             else:
-                where = f"{_variable(name)}={os.environ.get(_variable(name), first['input'])}"
+                value = os.environ.get(_variable(name), first["input"])
+                where = _variable(name) + ("" if value is None else f"={value}")
             said = f"; {why}" if isinstance(why, ValueError) else ""
             raise ConfigurationError(f"{where}: must be {allowed(name)}{said}") from None
         except LookupError as error:

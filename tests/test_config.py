@@ -117,12 +117,14 @@ def test_a_url_that_a_browser_here_can_open(host: str, url: str) -> None:
     assert Settings(admin_host=host).admin_url(9) == url
 
 
-@pytest.mark.parametrize("given", ["TLS_CERT_FILE", "TLS_KEY_FILE"])
+@pytest.mark.parametrize(("given", "named"), [
+    ("TLS_CERT_FILE", "TLS_KEY_FILE"), ("TLS_KEY_FILE", "TLS_KEY_FILE=file.pem"),
+])  # fmt: skip
 def test_a_certificate_and_its_key_come_together(
-    monkeypatch: pytest.MonkeyPatch, given: str
+    monkeypatch: pytest.MonkeyPatch, given: str, named: str
 ) -> None:
     monkeypatch.setenv(f"RT_AUDIO_{given}", "file.pem")
-    with pytest.raises(ConfigurationError, match="given together"):
+    with pytest.raises(ConfigurationError, match=f"^RT_AUDIO_{named}: .* given together"):
         Settings.load()
 
 
