@@ -28,8 +28,9 @@ class Limits:
 
     `idle_seconds` without a message end it. A reply must be written within `send_seconds`. After
     `ping_seconds` without a byte the peer gets a ping; after `pong_seconds` more without a byte it
-    counts as gone. 0 for `ping_seconds` means no pings. With `hangup_causes` a peer may close with
-    the cause of its hang-up for a code (ITU-T Q.850: 1 to 127).
+    counts as gone. 0 for `ping_seconds` means that nobody does. Without `pings` the conversation
+    itself has the peer show that it is there. With `hangup_causes` a peer may close with the cause
+    of its hang-up for a code (ITU-T Q.850: 1 to 127).
     """
 
     message_bytes: int
@@ -37,6 +38,7 @@ class Limits:
     send_seconds: float
     ping_seconds: float
     pong_seconds: float
+    pings: bool = True
     hangup_causes: bool = False
 
 

@@ -66,6 +66,6 @@ class Asked:
         return replace(
             limits,
             message_bytes=min(limits.message_bytes, _MESSAGE_BYTES),
-            ping_seconds=limits.ping_seconds if self.dialect.pings else 0.0,
+            pings=self.dialect.pings,
             hangup_causes=self.dialect.hangup_causes,
         )

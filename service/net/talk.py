@@ -161,7 +161,7 @@ class Talk:
                 self.ending = ABORTED
             elif silent >= limits.ping_seconds and not self._pinged:
                 self._pinged = True
-                return PING
+                return PING if limits.pings else b""
         return b""
 
     def next_due(self) -> float:

@@ -497,6 +497,21 @@ async def test_a_peer_that_cannot_stand_pings_is_asked_whether_it_is_there(
         await ends_as("completed", house, dialect)
 
 
+@pytest.mark.parametrize("kind", ["stream", "pump"])
+async def test_a_peer_that_does_not_answer_whether_it_is_there_is_gone(kind: str) -> None:
+    deadlines = {"ping_seconds": 0.2, "pong_seconds": 0.2}
+    async with calling(kind, "", parrot, "asterisk", **deadlines) as (caller, house):
+        phone = Telephone(caller, "asterisk")
+        await phone.begin()
+        for _ in range(4):  # longer than it may be silent
+            assert await phone.hear() == Alive()
+            await phone.say(Alive())
+        with suppress(callers.HungUp), trio.fail_after(5):
+            while True:
+                assert await phone.hear() == Alive()
+        await ends_as("aborted", house, "asterisk")
+
+
 async def test_a_caller_that_has_left_is_not_asked_while_its_handler_goes_on(
     autojump_clock: MockClock,
 ) -> None:
