@@ -17,7 +17,7 @@ import trio
 from service.audio import wav
 from service.audio.resample import Resampler
 from tests.peers.callers import Caller, HungUp
-from tests.peers.printed import blocks, chapter, write_bots
+from tests.peers.printed import blocks, chapter, readme, write_bots
 from tests.peers.processes import ROOT, RT_AUDIO, serving
 from tests.peers.reach import Service
 
@@ -136,6 +136,11 @@ async def test_the_announcement_is_heard_at_the_callers_rate_before_it_hangs_up(
         await teller.send(mark)
         with pytest.raises(HungUp, match="1000"):
             await teller.receive()
+
+
+def test_each_command_is_printed_as_a_clone_has_it() -> None:
+    printed = "".join(blocks(readme(), "sh"))
+    assert set(re.findall(r"(\S*)rt-audio (?:serve|stream|probe)", printed)) == {".venv/bin/"}
 
 
 PRINTED = "".join(blocks(chapter("## Answer a telephone"), "sh"))
