@@ -49,7 +49,9 @@ def _found(name: str) -> Handler:
         why = f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
         raise _wrong(name, f"importing {module_name} failed: {why}") from None
     except (Exception, SystemExit) as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
+        # The last line of all may be deep in a library, so the last of an import is told.
+        trace = traceback.extract_tb(error.__traceback__)
+        frame = ([each for each in trace if each.name == "<module>"] or trace)[-1]
         where = f"{frame.filename}, line {frame.lineno}"
         why = f"{type(error).__name__}: {error} ({where})"
         raise _wrong(name, f"importing {module_name} failed: {why}") from None

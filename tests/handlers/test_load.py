@@ -56,6 +56,9 @@ def test_a_handler_is_found_from_the_working_directory(
     ("mybot:answer", "import nomodule", "importing mybot failed: No module named 'nomodule'"),
     ("mybot:answer", "\n1 / 0",
      "importing mybot failed: ZeroDivisionError: division by zero ({here}/mybot.py, line 2)"),
+    ("mybot:answer", "import wave\nwave.open('no.wav')",
+     "importing mybot failed: FileNotFoundError: [Errno 2] No such file or directory: 'no.wav' "
+     "({here}/mybot.py, line 2)"),
     ("mybot:answer", "async def answer(call)\n",
      "importing mybot failed: SyntaxError: expected ':' ({here}/mybot.py, line 1)"),
     ("mybot:answer", "from mybot import nothing", "importing mybot failed: ImportError: cannot "
