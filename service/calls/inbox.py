@@ -1,6 +1,7 @@
 """What waits for a handler: audio and events, in the order in which they came.
 
-At most HEAR_SECONDS of audio wait, in at most FRAMES frames, and EVENTS events. When more has come:
+At most HEAR_SECONDS of audio wait, in at most FRAMES frames, and EVENTS events of CHARACTERS
+together. When more has come:
 
 - While the handler listens, its caller is not read. Nothing is lost.
 - A caller that is `live` cannot wait. For it, and while the handler does not listen at all, the
@@ -9,13 +10,15 @@ At most HEAR_SECONDS of audio wait, in at most FRAMES frames, and EVENTS events.
 
 from collections import deque
 
-from service.dialects.events import Event
+from service.dialects.events import Digits, Event, Message
 from service.tally import Tally
 
 HEAR_SECONDS = 2.0
 #: 2 s in frames of 2 ms. A frame takes memory for 50 bytes besides its samples, however short.
 FRAMES = 1000
 EVENTS = 64
+#: As many as one text message may have. What it says may take 25 times as many bytes.
+CHARACTERS = 65536
 
 
 class Inbox:
@@ -24,7 +27,7 @@ class Inbox:
     def __init__(self, bytes_per_second: int, tally: Tally, *, live: bool) -> None:
         self._bytes_per_second, self._tally, self._live = bytes_per_second, tally, live
         self._items: deque[bytes | Event] = deque()
-        self._audio_bytes = self._events = 0
+        self._audio_bytes = self._events = self._characters = 0
         self.listening = False
 
     def __bool__(self) -> bool:
@@ -65,6 +68,7 @@ class Inbox:
         return (
             self.seconds > HEAR_SECONDS * share
             or self._events > EVENTS * share
+            or self._characters > CHARACTERS * share
             or len(self._items) - self._events > FRAMES * share
         )
 
@@ -85,3 +89,13 @@ class Inbox:
             self._audio_bytes += number * len(item)
         else:
             self._events += number
+            self._characters += number * _characters(item)
+
+
+def _characters(event: Event) -> int:
+    match event:
+        case Message():
+            return event.characters
+        case Digits(digits):
+            return len(digits)
+    return 0

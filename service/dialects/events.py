@@ -70,9 +70,10 @@ class Digits:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Data of the other side's own, any JSON value."""
+    """Data of the other side's own, any JSON value, and how many characters its text had."""
 
     data: Any
+    characters: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

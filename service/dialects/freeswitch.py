@@ -47,7 +47,7 @@ class Service:
             return audio if self._begun else (self._start({}), audio)
         told = anything(message)
         if self._begun:
-            return (Message(told),)
+            return (Message(told, len(message)),)
         return (self._start(told if isinstance(told, dict) else {"metadata": told}),)
 
     def audio(self, audio: bytes) -> str:

@@ -79,7 +79,7 @@ def _event(
     event = understood(told)
     if event is None:
         raise BadMessage(Slip.BAD_EVENT, f"a text message must be {wanted}", code)
-    return event
+    return Message(event.data, len(text)) if isinstance(event, Message) else event
 
 
 def _from_caller(told: Any) -> Event | None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.calls.inbox import EVENTS, FRAMES, HEAR_SECONDS, Inbox
+from service.calls.inbox import CHARACTERS, EVENTS, FRAMES, HEAR_SECONDS, Inbox
 from service.dialects.events import Digits, Event, Message
 from service.tally import Tally
 
@@ -65,6 +65,19 @@ def test_too_many_events_make_it_full_too() -> None:
         assert box.full == (number > EVENTS)
         assert box.half_empty == (number <= EVENTS / 2)
     assert rest(box) == events
+
+
+@pytest.mark.parametrize("long", [
+    Digits("1" * (CHARACTERS // 4)), Message(None, characters=CHARACTERS // 4),
+])  # fmt: skip
+def test_long_events_make_it_full_too(long: Event) -> None:
+    box = inbox()
+    for number in range(1, 7):
+        box.keep(long)
+        assert box.full == (number > 4)
+        assert box.half_empty == (number <= 2)
+    assert rest(box) == [long] * 6
+    assert box.half_empty
 
 
 def test_frames_of_no_length_worth_mentioning_make_it_full_too() -> None:

@@ -49,7 +49,9 @@ def test_a_call_from_begin_to_end() -> None:
     said = half.audio(frame)
     assert isinstance(said, str)
     assert json.loads(said) == json.loads(streamed(frame, sampleRate=16000))
-    assert heard(half, ["hello", '{"bye":1}']) == [Message("hello"), Message({"bye": 1})]
+    texts = heard(half, ["hello", '{"bye":1}'])
+    assert texts == [Message("hello"), Message({"bye": 1})]
+    assert [text.characters for text in texts if isinstance(text, Message)] == [5, 9]
     assert [json.loads(text) for text in half.say(Message({"event": "break"}))] == [
         {"event": "break"}
     ]

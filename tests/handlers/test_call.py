@@ -159,6 +159,25 @@ async def test_audio_and_events_come_in_the_order_in_which_they_were_sent(
     assert heard == [FRAME, Digits("12#"), FRAME, Message({"any": ["thing", None]}), Mark("begin")]
 
 
+async def test_of_long_messages_that_a_handler_does_not_ask_for_few_wait(
+    autojump_clock: MockClock,
+) -> None:
+    heard: list[object] = []
+    long: list[object] = [[]] * 10_000  # takes 25 times the memory of its text
+
+    async def bot(call: Call) -> None:
+        await trio.sleep(1)
+        heard.extend([event async for event in call.events()])
+
+    async with answered_by(bot, EVENTS) as (caller, house):
+        for number in range(10):
+            await tell(caller, type="message", message=[number, *long])
+        await trio.sleep(2)
+        await caller.leave()
+        assert await gone(house) == {"completed": 1}
+    assert heard == [Message([0, *long])]
+
+
 async def test_frames_pass_over_events(autojump_clock: MockClock) -> None:
     heard: list[bytes] = []
 
