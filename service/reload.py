@@ -129,6 +129,8 @@ class Reload:
         self._access, self._roster, self._shared, self._tally = access, roster, shared, tally
         self._end_revoked = end_revoked
         self._asked = trio.Event()
+        # Handlers may have all the threads of Trio's own limiter, for as long as they like.
+        self._thread = trio.CapacityLimiter(1)
         self._failing: set[Source[Any]] = set()
         self._sources: list[tuple[Source[Any], Callable[[Any], Awaitable[dict[str, object]]]]] = []
         if files.tokens is not None:
@@ -157,7 +159,9 @@ class Reload:
         """Look at the files once; take what has changed for good, or all if `at_once`."""
         for source, take in self._sources:
             try:
-                if not await trio.to_thread.run_sync(source.look, at_once, abandon_on_cancel=True):
+                if not await trio.to_thread.run_sync(
+                    source.look, at_once, abandon_on_cancel=True, limiter=self._thread
+                ):
                     continue
                 if source.wrong is not None:
                     _log.error("reload_failed", message=f"{source.wrong}; the old one stays")

@@ -110,6 +110,19 @@ async def reloaded(service: Service, outcome: str = "ok", times: int = 1) -> Non
     await service.metric_becomes(f'rt_audio_reloads_total{{outcome="{outcome}"}}', times)
 
 
+async def test_handlers_that_have_all_threads_delay_no_reload(tokens: Path) -> None:
+    async with serving(tokens_file=tokens) as service:
+        threads = trio.to_thread.current_default_thread_limiter()
+        handlers = [object() for _ in range(int(threads.available_tokens))]
+        for handler in handlers:
+            threads.acquire_on_behalf_of_nowait(handler)
+        replace(tokens, "acme:third\n")
+        terminate(signal.SIGHUP)
+        with trio.fail_after(5):
+            await reloaded(service)
+        assert await answer(service, "third") == 101
+
+
 async def test_sighup_takes_new_tokens_and_calls_of_the_old_ones_go_on(tokens: Path) -> None:
     async with serving(tokens_file=tokens) as service:
         call = await service.call(f"{TOKEN}first")
