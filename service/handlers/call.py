@@ -12,7 +12,7 @@ cancelled. When the handler returns, the call ends once everything that was play
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import trio
 
@@ -93,10 +93,11 @@ class Call:
         if len(pcm) % 2:
             raise ValueError(f"PCM16 has two bytes a sample, not {len(pcm)} in all")
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._be_on_the_line()
+        if self._speech.ended:
+            await _tell_hung_up()
         source = self.rate if rate is None else _known(rate)
         size = int(source * _PIECE_SECONDS) * 2
-        if len(pcm) <= size and not self._playing.locked() and not self._speech.full:
+        if 0 < len(pcm) <= size and not self._playing.locked() and not self._speech.full:
             self._play(pcm, source)
             return
         clears = self._clears
@@ -119,6 +120,8 @@ class Call:
 
         Raises HungUp once the call is over.
         """
+        if self._speech.ended:
+            await _tell_hung_up()
         self._finish_sentence()
         name = f"{HEARD}{next(self._numbers)}"
         self._speech.mark(name)
@@ -282,6 +285,12 @@ class _Heard(AsyncIterator[Any]):
                 return frame
             elif self._events:
                 return item
+
+
+async def _tell_hung_up() -> NoReturn:
+    """Raise HungUp, after others have run: a handler that tries on and on must not hold them up."""
+    await trio.lowlevel.checkpoint()
+    raise HungUp
 
 
 def _known(rate: int) -> int:

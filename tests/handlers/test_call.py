@@ -731,6 +731,50 @@ async def test_sys_exit_in_a_handlers_own_task_ends_its_call_alone(
         assert house.tally.handler_errors == 1
 
 
+@pytest.mark.parametrize("act", [
+    lambda call: call.play(FRAME), lambda call: call.play(SECOND), lambda call: call.play(b""),
+    lambda call: call.heard(), lambda call: call.send(1), lambda call: call.send_digits("1"),
+])  # fmt: skip
+async def test_a_handler_that_tries_on_and_on_after_the_end_holds_up_nobody(
+    act: Callable[[Call], Awaitable[object]], autojump_clock: MockClock
+) -> None:
+    tries = 0
+
+    async def bot(call: Call) -> None:
+        nonlocal tries
+        async for _ in call.frames():
+            """Listen until the caller leaves."""
+        while tries < 1000:
+            tries += 1
+            with suppress(Exception):  # a handler's second worst habit
+                await act(call)
+
+    async with answered_by(bot, EVENTS) as (caller, house):
+        await caller.leave()
+        for _ in range(100):
+            await trio.lowlevel.checkpoint()
+        assert 50 < tries < 110
+        autojump_clock.jump(GRACE_SECONDS)
+        await gone(house)
+
+
+async def test_a_handler_that_plays_nothing_on_and_on_holds_up_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    tries = 0
+
+    async def bot(call: Call) -> None:
+        nonlocal tries
+        while tries < 1000:
+            tries += 1
+            await call.play(b"")
+
+    async with answered_by(bot):
+        for _ in range(100):
+            await trio.lowlevel.checkpoint()
+        assert 50 < tries < 110
+
+
 async def test_what_json_cannot_say_is_the_handlers_error(autojump_clock: MockClock) -> None:
     async def bot(call: Call) -> None:
         await call.send(b"bytes")
