@@ -1,5 +1,6 @@
 """A call with a handler at its other end: both run in one nursery, and end together."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,9 @@ _log = logs.get(__name__)
 
 #: How long a handler may go on after its caller has left, in seconds.
 GRACE_SECONDS = 5.0
-#: What a handler raises by its bug. `sys.exit()` is one too, or a call would end all others.
-_BUGS = (Exception, SystemExit)
+#: What a handler raises by its bug. The last two are no `Exception`, and would end all calls: a bot
+#: may call `sys.exit()`, and may run a library for asyncio in a thread.
+_BUGS = (Exception, SystemExit, asyncio.CancelledError)
 
 
 @dataclass(frozen=True, slots=True)

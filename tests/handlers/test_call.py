@@ -1,5 +1,6 @@
 """What a handler can do with its call; Trio's clock jumps, and the link is in memory."""
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -691,7 +692,7 @@ async def test_however_a_handler_takes_its_cancellation_its_call_ends(
         assert not house.handling.clock._ticks
 
 
-@pytest.mark.parametrize("bug", [ZeroDivisionError, SystemExit])
+@pytest.mark.parametrize("bug", [ZeroDivisionError, SystemExit, asyncio.CancelledError])
 async def test_an_exception_closes_with_1011_and_is_logged_once_and_counted(
     bug: type[BaseException],
     set_up_logs: Callable[[str, str], None],
