@@ -8,6 +8,7 @@ Positions are bytes of the caller's encoding that were sent since the begin of t
 """
 
 from collections import deque
+from math import inf
 from typing import NamedTuple
 
 #: A frame, in seconds.
@@ -67,7 +68,7 @@ class Playout:
         self._sent = 0  # up to this position audio was sent
         self._marks: deque[tuple[int, str]] = deque()  # not sent yet,
         self._marks_sent: deque[_Sent] = deque()  # and sent, not heard yet
-        self._next_place = 0
+        self._next_place = inf
         self._last_end = 0  # up to this position a mark or a clear ended the audio
         self._cut = 0  # so many of the bytes sent were never heard, or nobody played them
         self._sent_before_clear = 0
@@ -107,6 +108,21 @@ class Playout:
         self._waiting += audio
         self._played_at = now
 
+    def pass_on(self, size: int, now: float) -> bool:
+        """Return whether audio of this size is a frame that is due at once; then it counts as sent.
+
+        It spares `play` and `due` for audio that comes in real time. False means nothing was done.
+        """
+        if self._waiting or self._marks or size != self._frame_bytes:
+            return False
+        sent = self._sent + size
+        # Where our clock has nothing to go on with, this is zero or less.
+        ahead = (self._sent - self._base) / self._rate - (now - self._began)
+        if not _ROUNDING_SECONDS < ahead <= self._lead or sent >= self._next_place:
+            return False
+        self._sent = sent
+        return True
+
     def mark(self, name: str) -> None:
         """Set a mark behind all that waits."""
         self._last_end = self._sent + len(self._waiting)
@@ -119,7 +135,8 @@ class Playout:
         if self._waiting and not self._waits_for_more(now):
             if not self._runs:
                 self._runs, self._began, self._base = True, now, self._sent
-                self._next_place = self._sent + int(_FIRST_PLACE_SECONDS * self._rate)
+                if self._places:
+                    self._next_place = self._sent + int(_FIRST_PLACE_SECONDS * self._rate)
             ahead = (self._sent - self._base) / self._rate - (now - self._began)
             if ahead < -_CATCH_UP_SECONDS:
                 self._began -= ahead + _CATCH_UP_SECONDS
@@ -234,7 +251,7 @@ class Playout:
         while self._marks and self._marks[0][0] <= self._sent:
             place, name = self._marks.popleft()
             self._send_mark(place, name, items, now)
-        if self._places and self._runs and self._sent >= self._next_place:
+        if self._runs and self._sent >= self._next_place:
             self._next_place = self._sent + int(_PLACE_SECONDS * self._rate)
             self._send_mark(self._sent, f"{PLACE}{self._sent}", items, now)
 

@@ -50,9 +50,11 @@ class Speech:
         self.ended = False  # the caller hears nothing more
         self.open = True  # the caller has room for audio
         self._half, self._tally, self._clock = half, tally, clock
+        self._queue_seconds = tally.queue_seconds["outbound"]
         self._tell_heard, self._end = heard, end
         sample_bytes = BYTES_PER_SAMPLE[terms.reply]
         self._rate = terms.reply_rate * sample_bytes
+        self._shrink = BYTES_PER_SAMPLE["pcm16"] // sample_bytes  # of PCM, when it is encoded
         self._playout = Playout(
             self._rate,
             sample_bytes,
@@ -110,17 +112,27 @@ class Speech:
 
     def play(self, pcm: bytes) -> None:
         """Have audio heard behind all that waits."""
-        if not pcm:
+        if not pcm or self.pass_on(pcm):
             return
-        now = trio.current_time()
-        playout, tally = self._playout, self._tally
-        playout.play(converted(pcm, self._encoding) if self._encoding else pcm, now)
+        now, playout = trio.current_time(), self._playout
+        playout.play(converted(pcm, self._encoding), now)
         if playout.underruns != self._underruns:
-            tally.underruns += playout.underruns - self._underruns
+            self._tally.underruns += playout.underruns - self._underruns
             self._underruns = playout.underruns
-        tally.queue_seconds["outbound"].add(playout.waiting)
+        self._queue_seconds.add(playout.waiting)
         # What is due goes out at once; the clock is for the rest.
         self._speak(now)
+
+    def pass_on(self, pcm: bytes) -> bool:
+        """Return whether audio could be sent at once, as a frame that is due; else do nothing."""
+        mouth = self.mouth
+        if mouth is None or mouth.unwritten or not self.open or self._cleared_at is not None:
+            return False
+        if not self._playout.pass_on(len(pcm) // self._shrink, trio.current_time()):
+            return False
+        self._queue_seconds.add(0)
+        self._say_audio(mouth, converted(pcm, self._encoding))
+        return True
 
     def mark(self, name: str) -> None:
         """Set a mark behind all that waits to be played."""
@@ -208,15 +220,18 @@ class Speech:
             self._cleared_at = None
         for item in playout.due(now) if self.open else ():
             if isinstance(item, bytes):
-                mouth.say(self._half.audio(item))
-                tally.spoken_frames += 1
-                tally.outbound_seconds += len(item) / self._rate
+                self._say_audio(mouth, item)
             else:
                 self.say(Mark(item))
         self._hear_reached(now)
         if self._changed and not self.full:
             self._changed.unpark_all()
         return playout.next_due(now) if self.open else None
+
+    def _say_audio(self, mouth: Mouth, audio: bytes) -> None:
+        mouth.say(self._half.audio(audio))
+        self._tally.spoken_frames += 1
+        self._tally.outbound_seconds += len(audio) / self._rate
 
     def _hear_reached(self, now: float) -> None:
         """Have marks heard that the caller should have heard by now.

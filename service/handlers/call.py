@@ -93,9 +93,12 @@ class Call:
         if len(pcm) % 2:
             raise ValueError(f"PCM16 has two bytes a sample, not {len(pcm)} in all")
         await trio.lowlevel.checkpoint_if_cancelled()
+        source = self.rate if rate is None else _known(rate)
+        as_is = source == self._reply_rate and self._resampler is None
+        if as_is and not self._playing.locked() and self._speech.pass_on(pcm):
+            return
         if self._speech.ended:
             await _tell_hung_up()
-        source = self.rate if rate is None else _known(rate)
         size = int(source * _PIECE_SECONDS) * 2
         if 0 < len(pcm) <= size and not self._playing.locked() and not self._speech.full:
             self._play(pcm, source)

@@ -423,6 +423,60 @@ def test_each_frame_is_whole_and_nothing_is_lost(sizes: list[int], gaps: list[fl
     assert sent.replace(b"\0", b"") == b"x" * 2 * sum(sizes)
 
 
+# A short cut
+
+#: What happens before each frame that a handler plays in real time, and when the frame comes.
+EVENTS = st.tuples(
+    st.sampled_from(["", "", "", "", "mark", "clear", "more", "told"]),
+    st.sampled_from([0.0, 0.001, 0.0199, 0.02, 0.02, 0.021, 0.05, 0.4]),
+    st.sampled_from([320, 320, 320, 160, 640]),
+)
+
+
+@given(events=st.lists(EVENTS, min_size=20, max_size=60), lead=st.sampled_from([0, 0.04, 0.2]))
+@pytest.mark.parametrize("places", [False, True])
+@pytest.mark.parametrize("silence", [b"", b"\0\0"])
+def test_a_frame_that_is_passed_on_leaves_all_as_if_it_was_played_and_due(
+    events: list[tuple[str, float, int]], lead: float, places: bool, silence: bytes
+) -> None:
+    quick, plain = (Playout(RATE, 2, lead, places=places, silence=silence) for _ in range(2))
+    now, passed = NOW, 0
+    for number, (event, gap, size) in enumerate(events):
+        now += gap
+        items: list[list[bytes | str]] = []
+        for played in (quick, plain):
+            match event:
+                case "mark":
+                    played.mark(f"{number}")
+                case "clear":
+                    played.clear(now, recalled=True)
+                case "more":
+                    played.play(bytes(2000), now)
+                case "told" if played._marks_sent:
+                    played.told(played._marks_sent[0].name, now)
+            if played is quick and played.pass_on(size, now):
+                passed += 1
+                items.append([bytes(size)])
+            else:
+                played.play(bytes(size), now)
+                items.append(played.due(now))
+        assert items[0] == items[1]
+        assert quick.position(now) == plain.position(now)
+        assert quick.next_due(now) == plain.next_due(now)
+        assert quick.reached(now) == plain.reached(now)
+        assert (quick.pending, quick.underruns) == (plain.pending, plain.underruns)
+
+
+def test_a_frame_in_real_time_is_passed_on_once_one_was_late() -> None:
+    played = playout()
+    assert not played.pass_on(320, NOW)
+    played.play(FRAME, NOW)
+    played.due(NOW)
+    assert [played.pass_on(320, NOW + 0.02 * number - 0.001) for number in range(1, 100)] == [
+        True
+    ] * 99
+
+
 # Whatever happens
 
 STEPS = st.one_of(
