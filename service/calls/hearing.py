@@ -18,7 +18,9 @@ class Hearing:
     """
 
     def __init__(self, terms: Terms, tally: Tally, hold: Callable[[bool], None]) -> None:
-        self._tally, self._hold_caller = tally, hold
+        self._hold_caller = hold
+        self._jitter_seconds = tally.interarrival_jitter_seconds
+        self._queue_seconds = tally.queue_seconds["inbound"]
         self._bytes_per_second = terms.sample_rate * 2
         self._inbox = Inbox(self._bytes_per_second, tally, live=terms.live)
         self._listening = False  # a task waits for what is heard
@@ -37,14 +39,15 @@ class Hearing:
         """
         if self._listening:
             raise trio.BusyResourceError("another task hears this call")
-        self._listening = self._inbox.listening = True
+        inbox = self._inbox
+        self._listening = inbox.listening = True
         try:
             # Nothing below waits then; a handler that asks on and on must not hold up the others.
-            if self._inbox or self._ended:
+            if inbox.items or self._ended:
                 await trio.lowlevel.checkpoint()
-            if self._inbox:
-                item: bytes | Event | None = self._inbox.take()
-                if self._held and self._inbox.half_empty:
+            if inbox.items:
+                item: bytes | Event | None = inbox.take()
+                if self._held and inbox.half_empty:
                     self._hold(False)
             elif self._ended:
                 item = None
@@ -70,10 +73,14 @@ class Hearing:
             self._size, self._seconds = size, size / self._bytes_per_second
         now = perf_counter()
         if self._next_due:
-            self._tally.interarrival_jitter_seconds.add(abs(now - self._next_due))
+            self._jitter_seconds.add(abs(now - self._next_due))
         self._next_due = now + self._seconds
-        self.keep(pcm)
-        self._tally.queue_seconds["inbound"].add(self._inbox.seconds)
+        if self._waiting is not None:
+            self._hand_over(pcm)
+            self._queue_seconds.add(0)
+        else:
+            self.keep(pcm)
+            self._queue_seconds.add(self._inbox.seconds)
 
     def keep(self, item: bytes | Event) -> None:
         """Keep audio or an event for the handler; one that waits has it at once."""

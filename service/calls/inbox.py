@@ -22,16 +22,13 @@ CHARACTERS = 65536
 
 
 class Inbox:
-    """One call's inbox. Audio is PCM16 of so many `bytes_per_second`."""
+    """One call's inbox: `items`. Audio is PCM16 of so many `bytes_per_second`."""
 
     def __init__(self, bytes_per_second: int, tally: Tally, *, live: bool) -> None:
         self._bytes_per_second, self._tally, self._live = bytes_per_second, tally, live
-        self._items: deque[bytes | Event] = deque()
+        self.items: deque[bytes | Event] = deque()
         self._audio_bytes = self._events = self._characters = 0
         self.listening = False
-
-    def __bool__(self) -> bool:
-        return bool(self._items)
 
     @property
     def seconds(self) -> float:
@@ -50,17 +47,17 @@ class Inbox:
 
     def keep(self, item: bytes | Event) -> None:
         """Take audio or an event; make room if nobody listens, or if the caller cannot wait."""
-        self._items.append(item)
+        self.items.append(item)
         self._count(item, 1)
         if self.full and (self._live or not self.listening):
             if isinstance(item, bytes):
                 self._drop_oldest_audio()
             else:
-                self._count(self._items.pop(), -1)
+                self._count(self.items.pop(), -1)
 
     def take(self) -> bytes | Event:
         """Return what came first."""
-        item = self._items.popleft()
+        item = self.items.popleft()
         self._count(item, -1)
         return item
 
@@ -69,19 +66,19 @@ class Inbox:
             self.seconds > HEAR_SECONDS * share
             or self._events > EVENTS * share
             or self._characters > CHARACTERS * share
-            or len(self._items) - self._events > FRAMES * share
+            or len(self.items) - self._events > FRAMES * share
         )
 
     def _drop_oldest_audio(self) -> None:
         events = []
-        while self.full and self._items:
+        while self.full and self.items:
             item = self.take()
             if isinstance(item, bytes):
                 self._tally.frames_dropped["live" if self._live else "unheard"] += 1
             else:
                 events.append(item)
         for event in reversed(events):
-            self._items.appendleft(event)
+            self.items.appendleft(event)
             self._count(event, 1)
 
     def _count(self, item: bytes | Event, number: int) -> None:

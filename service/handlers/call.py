@@ -227,36 +227,36 @@ class _Ear:
     def __init__(self, source: int, target: int) -> None:
         self._resampler = None if source == target else Resampler(source, target)
         self._piece_bytes = int(source * _PIECE_SECONDS) * 2
-        self._pieces: deque[bytes] = deque()  # not resampled yet
-        self._pcm = bytearray()
+        self.pieces: deque[bytes] = deque()  # not resampled yet
+        self.pcm = bytearray()
         self.rate = target
 
     def hear(self, pcm: bytes, size: int) -> bytes | None:
         """Take audio, and return the next frame, or None if it is not complete yet."""
-        if len(pcm) == size and self._resampler is None and not self._pcm:
+        if len(pcm) == size and self._resampler is None and not self.pcm:
             return pcm  # the usual case: frames of the caller's own size are wanted
         most = self._piece_bytes
-        self._pieces.extend(pcm[start : start + most] for start in range(0, len(pcm), most))
+        self.pieces.extend(pcm[start : start + most] for start in range(0, len(pcm), most))
         return self.frame(size)
 
     def frame(self, size: int) -> bytes | None:
         """Return the next frame, or None if it is not complete yet."""
-        while len(self._pcm) < size and self._pieces:
-            piece = self._pieces.popleft()
-            self._pcm += piece if self._resampler is None else self._resampler.convert(piece)
-        if len(self._pcm) < size:
+        while len(self.pcm) < size and self.pieces:
+            piece = self.pieces.popleft()
+            self.pcm += piece if self._resampler is None else self._resampler.convert(piece)
+        if len(self.pcm) < size:
             return None
-        frame = bytes(self._pcm[:size])
-        del self._pcm[:size]
+        frame = bytes(self.pcm[:size])
+        del self.pcm[:size]
         return frame
 
     def last_frame(self, size: int) -> bytes | None:
         """Return what is left, filled up with silence; None if nothing is."""
         if self._resampler is not None:
-            self._pcm += self._resampler.flush()
-        if not self._pcm:
+            self.pcm += self._resampler.flush()
+        if not self.pcm:
             return None
-        frame, self._pcm = bytes(self._pcm[:size]), self._pcm[size:]
+        frame, self.pcm = bytes(self.pcm[:size]), self.pcm[size:]
         return frame.ljust(size, b"\0")
 
 
@@ -270,15 +270,17 @@ class _Heard(AsyncIterator[Any]):
             raise ValueError(f"{milliseconds} milliseconds are no length of a frame")
 
     async def __anext__(self) -> bytes | Event:
-        frame = self._ear.frame(self._size)
-        if frame is not None:
-            # More audio came at once than one frame, so nothing below would wait.
-            await trio.lowlevel.checkpoint()
-            return frame
+        ear, size = self._ear, self._size
+        if ear.pcm or ear.pieces:
+            frame = ear.frame(size)
+            if frame is not None:
+                # More audio came at once than one frame, so nothing below would wait.
+                await trio.lowlevel.checkpoint()
+                return frame
         while True:
             item = await self._hearing.next()
-            if isinstance(item, bytes):
-                frame = self._ear.hear(item, self._size)
+            if type(item) is bytes:
+                frame = ear.hear(item, size)
                 if frame is not None:
                     return frame
             elif item is None:

@@ -241,7 +241,7 @@ async def test_marks_are_told_in_order_and_only_once(autojump_clock: MockClock) 
         await trio.sleep(1)
         heard: list[bytes | Event | None] = [await call.hearing.next() for _ in range(4)]
         assert heard == [Mark("one"), Mark("two"), Mark("two"), Mark("three")]
-        assert not call.hearing._inbox
+        assert not call.hearing._inbox.items
 
 
 async def test_a_caller_that_was_held_is_believed_again_once_it_is_read(
