@@ -60,6 +60,8 @@ _log = logs.get(__name__)
 _GC_THRESHOLDS = (2000, 0, 1000)
 #: The variables of OpenTelemetry's specification that say where spans go, the first one first.
 _SPAN_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+#: At the exit a handler that was cancelled is left behind after so many seconds more.
+_STUCK_SECONDS = 2.0
 #: Operators have places and descriptors of their own, so that no crowd of callers keeps them out.
 _ADMIN_LOBBY = 16
 
@@ -77,7 +79,8 @@ async def serve(
     """Serve until a signal; return False if a second signal cut it short.
 
     Reports the bound TCP ports through `task_status` once the service can be used. Raises
-    ConfigurationError if the service cannot start as configured.
+    ConfigurationError if the service cannot start as configured. A handler that does not end is
+    left behind: then the process ends, with status 1.
     """
     files = Files(settings)
     access = files.access(settings)
@@ -143,6 +146,7 @@ async def serve(
                 for door in doors:
                     door.shared.lobby.retire()
                 connections.cancel_scope.deadline = trio.current_time() + CLOSE_SECONDS
+                background.start_soon(_leave_behind, roster)
             background.cancel_scope.cancel()
         if tracing is not None:
             await tracing.aclose()
@@ -193,6 +197,15 @@ async def _let_finish(settings: Settings, roster: Roster, *, at_once: bool) -> N
         await trio.sleep_until(notice_over)
         with trio.move_on_after(settings.drain_seconds):
             await roster.wait_empty()
+
+
+async def _leave_behind(roster: Roster) -> None:
+    """End the process if a handler swallows its cancellation, or waits for a thread."""
+    await trio.sleep(CLOSE_SECONDS + _STUCK_SECONDS)
+    stuck = [place.call.id for place in roster.page(0, 10) if place.call is not None]
+    _log.error("handler_stuck", sessions=stuck, message="cancelled, but it goes on: left behind")
+    logs.flush()
+    os._exit(1)
 
 
 def _announce_admin(settings: Settings, door: Door) -> None:

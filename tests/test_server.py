@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +17,10 @@ import trio
 from service.audio.wav import Audio
 from service.client.stream import Stream
 from service.config import ConfigurationError, Settings
+from service.handlers import Call
 from service.server import serve
+from tests.peers import stand_in
+from tests.peers.logged import entries
 from tests.peers.reach import Service, until, upgrade_request
 from tests.peers.serving import Started, serving, terminate
 
@@ -405,3 +409,31 @@ async def test_a_taken_admin_port_is_a_configuration_error() -> None:
     async with serving() as service:
         with pytest.raises(ConfigurationError, match=f"RT_AUDIO_ADMIN_PORT={service.port}: cannot"):
             await serve(Settings(host="127.0.0.1", port=0, admin_port=service.port))
+
+
+async def test_a_handler_that_does_not_end_cannot_keep_the_process_alive(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    set_up_logs: Callable[[str, str], None],
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    set_up_logs("info", "json")
+    left, status = trio.Event(), list[int]()
+
+    async def bot(call: Call) -> None:
+        with trio.CancelScope(shield=True):
+            await left.wait()
+
+    def leave(code: int) -> None:
+        status.append(code)
+        left.set()
+
+    monkeypatch.setattr("os._exit", leave)
+    async with serving(handler=stand_in.put(bot), drain_seconds=0) as service:
+        call = await service.call()
+        terminate()
+        assert (await call.hung_up())[0] == 1001
+        await stopped(service, within=10)
+    assert status == [1]
+    lines = {line["event"]: line for line in entries(capfd)}
+    assert lines["handler_stuck"]["sessions"] == [lines["session_started"]["session"]]
