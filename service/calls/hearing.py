@@ -60,6 +60,12 @@ class Hearing:
         finally:
             self._listening = False
 
+    def leave(self) -> None:
+        """Take note that the handler listens no more, until it asks again."""
+        if not self._listening:
+            self._inbox.listening = False
+            self._hold(False)
+
     def _wait_no_more(self, raise_cancel: object) -> trio.lowlevel.Abort:
         self._waiting = None
         return trio.lowlevel.Abort.SUCCEEDED

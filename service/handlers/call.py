@@ -269,6 +269,10 @@ class _Heard(AsyncIterator[Any]):
         if self._size < 2:
             raise ValueError(f"{milliseconds} milliseconds are no length of a frame")
 
+    def __del__(self) -> None:
+        # A loop that was left with `break` drops its iterator. Its caller must not wait for it.
+        self._hearing.leave()
+
     async def __anext__(self) -> bytes | Event:
         ear, size = self._ear, self._size
         if ear.pcm or ear.pieces:

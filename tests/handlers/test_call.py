@@ -393,6 +393,24 @@ async def test_a_caller_that_is_held_need_not_say_what_it_has_heard(
     assert house.tally.frames_dropped == {"live": 0, "unheard": 0}
 
 
+@pytest.mark.parametrize("seconds_before", [0, 5])
+async def test_a_handler_that_has_left_its_loop_holds_its_caller_no_more(
+    seconds_before: int, autojump_clock: MockClock
+) -> None:
+    async def bot(call: Call) -> None:
+        async for _ in call.frames():
+            await trio.sleep(seconds_before)  # meanwhile the caller is held
+            break
+        await trio.sleep_forever()
+
+    async with answered_by(bot) as (caller, house):
+        for _ in range(10):
+            await caller.send(SECOND)
+        await caller.leave()
+        assert await gone(house) == {"completed": 1}
+    assert house.tally.frames_dropped["unheard"] > 0
+
+
 @pytest.mark.parametrize("query", ["", EVENTS])
 async def test_clear_stops_at_once_and_says_how_much_was_heard(
     query: str, autojump_clock: MockClock
