@@ -43,7 +43,8 @@ def _found(name: str) -> Handler:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
-            raise _wrong(name, f"there is no module {error.name} in {Path.cwd()}") from None
+            hint = "; without .py?" if module_name.endswith(".py") else ""
+            raise _wrong(name, f"there is no module {error.name} in {Path.cwd()}{hint}") from None
         raise _wrong(name, f"importing {module_name} failed: {error}") from None
     except SyntaxError as error:
         why = f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"

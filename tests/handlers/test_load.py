@@ -42,6 +42,7 @@ def test_a_handler_is_found_from_the_working_directory(
 
 @pytest.mark.parametrize(("name", "source", "sentence"), [
     ("nobot:answer", BOT, "there is no module nobot in {here}"),
+    ("mybot.py:answer", BOT, "there is no module mybot.py in {here}; without .py?"),
     ("mybot.inner:answer", BOT, "there is no module mybot.inner in {here}"),
     ("mybot:anser", BOT, "mybot has no anser; answer?"),
     ("mybot:other", BOT, "mybot has no other"),
