@@ -142,7 +142,7 @@ class _Upgrades:
     async def audio(self, upgrade: Upgrade) -> None:
         query = upgrade.query()
         caller, token = self._check(upgrade, query)
-        slips = unknown_parameters(query)
+        slips = unknown_parameters(query, handled=self._handling is not None)
         asked_for = query.get("codec")
         asked = Asked.raw(query, self._settings.codec_order)
         terms = asked.terms

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from service.calls.session import Session
+from tests.peers import stand_in
 from tests.peers.callers import AsgiCaller
 from tests.peers.house import House, run_asgi
 from tests.peers.logged import entries
@@ -328,3 +329,10 @@ async def test_a_misspelt_parameter_is_told_in_the_log_and_in_the_answer(
         f"{told}, x is not a parameter"
     ]
     assert b"rt-audio-warning" not in dict((await accept(House(), "reply=ulaw"))["headers"])
+
+
+async def test_a_parameter_of_a_handlers_own_is_no_slip_unless_it_looks_like_one() -> None:
+    house = House(handler=stand_in.NAME)
+    headers = dict((await accept(house, "customer=7&samplerate=16000"))["headers"])
+    told = headers[b"rt-audio-warning"].decode()
+    assert told == "samplerate is not a parameter; sample_rate?"
