@@ -1,9 +1,5 @@
 """Measure well-behaved real-time streams beside callers that misbehave.
 
-    python benchmarks/misbehave.py                        # everything
-    python benchmarks/misbehave.py --quick                # the flood table in about a minute
-    python benchmarks/misbehave.py --service ../before    # the same, of another checkout
-
 benchmarks/README.md says what each table means. Exit status: 0 if every promise holds, 1 if not.
 """
 
@@ -14,12 +10,13 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import trio
 from harness import abuse
-from harness.generator import FAULTS, BenchmarkError, Cores, Generator, report_of
+from harness.generator import BenchmarkError, Cores
 from harness.probes import PATIENCE, probe
-from harness.servers import OURS, ROOT, Kind, Pool, Server, checkout
+from harness.servers import FAULTS, OURS, ROOT, Kind, Pool, Report, Server
 
 #: The good streams: so many, a frame of 320 bytes each 20 ms.
 STREAMS = 50
@@ -44,40 +41,41 @@ def row(*cells: object) -> None:
     print("|", " | ".join(map(str, cells)), "|", flush=True)
 
 
+def header(*cells: str) -> None:
+    """Print the head of a Markdown table."""
+    print()
+    row(*cells)
+    row("---", *["--:"] * (len(cells) - 1))
+
+
 def verdict(promises: dict[str, bool]) -> bool:
     """Print whether each promise is kept, and return whether all are."""
+    print()
     for promise, kept in promises.items():
         print("ok  " if kept else "FAIL", promise)
     return all(promises.values())
 
 
-def suffer(pool: Pool, server: Server, name: str, callers: int, seconds: float) -> bool:
+def suffer(server: Server, name: str, callers: int, seconds: float) -> dict[str, bool]:
     """Measure the good streams beside so many callers of one kind; print the row."""
-    options = {"conns": STREAMS, "check": 1, "server_pid": server.pid, "patience": PATIENCE}
+    options = {"warmup": LEAD_SECONDS, "seconds": seconds, "patience": PATIENCE}
     with (
-        abuse.beside(pool.cores.generator, server.port, {name: callers}) as counts,
-        pool.generator.start(
-            "streams",
-            server.port,
-            server.kind.path,
-            warmup=LEAD_SECONDS,
-            seconds=seconds,
-            **options,
-        ) as streams,
+        abuse.beside(server, {name: (abuse.FLOODS[name], callers)}) as counts,
+        server.loaded("streams", server.kind, conns=STREAMS, **options) as streams,
     ):
         began = time.monotonic()
         time.sleep(LEAD_SECONDS)
         probes = trio.run(probe, server.port, seconds)
-        good = report_of(streams)
+        good = streams()
         lasted = time.monotonic() - began
-    health, call = probes.worst(probes.health), probes.worst(probes.calls)
+    worst = {what: max(times) for what, times in probes.items()}
+    calls = [answered for answered in probes["call"] if answered < PATIENCE * 1000]
     promises = {
         f"p99 under {P99_MS:g} ms": good["p99_ms"] < P99_MS,
         "no frame lost": not good["faults"],
-        f"/health within {HEALTH_MS:g} ms": health is not None and health <= HEALTH_MS,
-        "all new calls in": call is not None,
+        f"/health within {HEALTH_MS:g} ms": worst["/health"] <= HEALTH_MS,
+        "all new calls in": len(calls) == len(probes["call"]),
     }
-    broken = [promise for promise, kept in promises.items() if not kept]
     row(
         name,
         callers,
@@ -85,57 +83,50 @@ def suffer(pool: Pool, server: Server, name: str, callers: int, seconds: float) 
         f"{good['p99_ms']:.2f}",
         f"{good['max_ms']:.1f}",
         f"{good['faults']:.0f}",
-        "none" if health is None else f"{health:.1f}",
-        f"{len(probes.calls)} of {probes.asked}",
-        "none" if call is None else f"{call:.1f}",
+        f"{worst['/health']:.1f}",
+        f"{len(calls)} of {len(probes['call'])}",
+        f"{worst['call']:.1f}",
         f"{good['server_core']:.0%}",
         f"{counts[name].sent / lasted / abuse.MIB:.1f}",
-        f"{good['late_p99_ms']:.2f} / {max(good['late_max_ms'], probes.late):.1f}",
-        ", ".join(broken),
+        f"{good['late_p99_ms']:.2f} / {max(good['late_max_ms'], worst['began']):.1f}",
+        ", ".join(promise for promise, kept in promises.items() if not kept),
     )
-    return not broken
+    return promises
 
 
 def flood(pool: Pool, kind: Kind, floods: list[str], quick: bool) -> bool:
     """Print the table of the good streams beside each kind of flood; return whether all is kept."""
     numbers, seconds = ((1, 20), 1.0) if quick else ((1, 3, 20), 5.0)
-    print(
-        f"\n{STREAMS} real-time streams beside callers that flood and read. Times in ms, from the"
-        " time when each frame was due.\n\n"
-        "| flood | callers | p50 | p99 | max | lost | /health, worst | new calls in | worst "
-        "| service's core | flood, MiB/s | sent late by, p99 / max | broken |\n"
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"
+    print(f"\n{STREAMS} real-time streams beside callers that flood and read; times in ms")
+    header(
+        *("flood", "callers", "p50", "p99", "max", "lost", "/health, worst", "new calls in"),
+        *("worst", "service's core", "flood, MiB/s", "sent late by, p99 / max", "broken"),
     )
-    kept = []
+    kept: dict[str, bool] = {}
     for name in floods:
         for number in numbers:
             with pool.use(kind) as server:
-                kept.append(suffer(pool, server, name, number, seconds))
-    promise = f"p99 under {P99_MS:g} ms, none lost, /health within {HEALTH_MS:g} ms, all calls in"
-    print()
-    return verdict({f"beside every flood: {promise}": all(kept)})
+                for promise, holds in suffer(server, name, number, seconds).items():
+                    kept[promise] = kept.get(promise, True) and holds
+    return verdict(kept)
 
 
 def memory(pool: Pool, kind: Kind, quick: bool) -> bool:
     """Print the table of the memory that each kind of hoarding caller costs."""
-    print(
-        "\nMemory for each caller: how far the service's resident memory grew at its peak.\n\n"
-        "| what the caller does | callers | KiB for each | at most | cut off by the service |\n"
-        "|---|--:|--:|--:|--:|"
-    )
+    print("\nMemory for each caller: how far the service's resident memory grew at its peak")
+    header("what the caller does", "callers", "KiB for each", "at most", "cut off by the service")
     kept = []
-    for name, hoard in abuse.HOARDS.items():
-        number = hoard.callers // 5 if quick else hoard.callers
+    for name, (callers, most_kib, hoard) in abuse.HOARDS.items():
+        number = callers // 5 if quick else callers
         with pool.use(kind, fresh=True) as server:
             # What is loaded or cached once must not look like growth.
-            pool.generator.run("echo", server.port, kind.path, conns=10, seconds=0.5)
+            server.load("echo", kind, conns=10, seconds=0.5)
             server.settled(patience=3)
             before = server.rss_kib()
-            with abuse.beside(pool.cores.generator, server.port, {name: number}) as counts:
+            with abuse.beside(server, {name: (hoard, number)}) as counts:
                 grown = (peak(server) - before) / number
-        kept.append(grown <= hoard.most_kib)
-        row(name, f"{number:,}", f"{grown:,.1f}", f"{hoard.most_kib:,}", f"{counts[name].ended:,}")
-    print()
+        kept.append(grown <= most_kib)
+        row(name, f"{number:,}", f"{grown:,.1f}", f"{most_kib:,}", f"{counts[name].ended:,}")
     return verdict({"each caller takes as much memory as is stated, at most": all(kept)})
 
 
@@ -144,7 +135,8 @@ def peak(server: Server) -> float:
     most, since = 0.0, time.monotonic()
     while time.monotonic() < since + QUIET_SECONDS:
         time.sleep(0.1)
-        if (now := server.peak_rss_kib()) > most:
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        if (now := float(status.partition("VmHWM:")[2].split()[0])) > most:
             most, since = now, time.monotonic()
     return most
 
@@ -179,19 +171,19 @@ class Sample:
         )
 
 
-def soak(pool: Pool, kind: Kind, callers: dict[str, int], streams: int, seconds: float) -> bool:
+def soak(pool: Pool, kind: Kind, callers: abuse.Callers, streams: int, seconds: float) -> bool:
     """Run callers who misbehave, and streams that come and go; print the memory over time."""
     print(f"\n{kind.handler}, for {seconds:g} s, {streams} real-time streams that come and go, and")
-    print(*(f"{number} of: {name}" for name, number in callers.items()), sep="\n", end="\n\n")
+    print(*(f"{number} of: {name}" for name, (_, number) in callers.items()), sep="\n", end="\n\n")
     samples: list[Sample] = []
     promises: dict[str, bool] = {}
     with pool.use(kind, fresh=True) as server:
         began = time.monotonic()
         before = Sample.take(server, began)
         with ExitStack() as stack:
-            counts = stack.enter_context(abuse.beside(pool.cores.generator, server.port, callers))
-            options = {"conns": streams, "seconds": seconds, "check": 1, "warmup": LEAD_SECONDS}
-            load = pool.generator.start("soak", server.port, kind.path, **options)
+            counts = stack.enter_context(abuse.beside(server, callers))
+            options = {"seconds": seconds, "warmup": LEAD_SECONDS, "patience": PATIENCE}
+            load = server.loaded("soak", kind, conns=streams, **options)
             good = stack.enter_context(load) if streams else None
             until = time.monotonic() + seconds
             while time.monotonic() < until:
@@ -199,7 +191,7 @@ def soak(pool: Pool, kind: Kind, callers: dict[str, int], streams: int, seconds:
                 samples.append(Sample.take(server, began))
                 print(samples[-1], flush=True)
             if good:
-                promises |= well_served(report_of(good))
+                promises |= well_served(good())
         after = wait_for_rest(server, before)
         bugs = server.metrics()["rt_audio_handler_errors_total"]
     print(f"before: {before}\nafter:  {after}\n{bugs:7,.0f} bugs of the handler")
@@ -218,7 +210,7 @@ def soak(pool: Pool, kind: Kind, callers: dict[str, int], streams: int, seconds:
     )
 
 
-def well_served(good: dict[str, float]) -> dict[str, bool]:
+def well_served(good: Report) -> dict[str, bool]:
     """Return what is promised to the good streams of a soak, and whether it holds."""
     wrong = [f"{good[fault]:.0f} {fault}" for fault in FAULTS if good.get(fault)]
     return {
@@ -262,12 +254,12 @@ def run(pool: Pool, arguments: argparse.Namespace) -> bool:
     if "memory" in parts:
         kept.append(memory(pool, kind, quick))
     if "handlers" in parts:
-        moody = replace(kind, handler="bots:moody")
-        kept.append(soak(pool, moody, dict.fromkeys(abuse.TALKERS, TALKERS_EACH), 0, seconds))
+        talkers = {name: (talker, TALKERS_EACH) for name, talker in abuse.TALKERS.items()}
+        kept.append(soak(pool, replace(kind, handler="bots:moody"), talkers, 0, seconds))
     if "soak" in parts:
-        bad = arguments.bad
-        callers = dict.fromkeys(abuse.FLOODS, bad) | dict.fromkeys(abuse.RUDE, 10 * bad)
-        kept.append(soak(pool, kind, callers if bad else {}, arguments.streams, seconds))
+        bad = {name: (flooder, arguments.bad) for name, flooder in abuse.FLOODS.items()}
+        bad |= {name: (rude, 10 * arguments.bad) for name, rude in abuse.RUDE.items()}
+        kept.append(soak(pool, kind, bad if arguments.bad else {}, arguments.streams, seconds))
     return all(kept)
 
 
@@ -276,17 +268,16 @@ def main() -> int:
     everything = ["flood", "memory", "handlers", "soak"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="short runs, not for quoting")
-    parser.add_argument("--only", nargs="+", choices=everything, help="all; flood with --quick")
+    parser.add_argument("--only", nargs="+", choices=everything, default=everything)
     parser.add_argument("--floods", nargs="+", choices=abuse.FLOODS, default=list(abuse.FLOODS))
     parser.add_argument("--minutes", type=float, help="of a soak; 5, or 0.5 with --quick")
     parser.add_argument("--streams", type=int, default=STREAMS, help="good ones of the soak")
     parser.add_argument("--bad", type=int, default=1, help="flooders of each kind in the soak")
-    parser.add_argument("--service", type=checkout, default=ROOT, metavar="DIR", help="a checkout")
+    parser.add_argument("--service", type=Path, default=ROOT, metavar="DIR", help="a checkout")
     arguments = parser.parse_args()
-    arguments.only = arguments.only or (["flood"] if arguments.quick else everything)
     cores = Cores.choose()
     try:
-        with Pool(Generator.build(cores.generator), cores) as pool:
+        with Pool(cores) as pool:
             print(f"{arguments.service}; {cores.busy():.0%} of both cores was in use before")
             os.sched_setaffinity(0, {cores.generator})
             return 0 if run(pool, arguments) else 1

@@ -14,6 +14,9 @@ from multiprocessing.connection import Connection
 import trio
 from websockets.frames import Frame, Opcode
 
+from harness.servers import Server
+from harness.talk import masked, upgrade
+
 MIB = 1 << 20
 #: The most bytes of one read or write. A longer one would keep the good streams' process waiting.
 CHUNK = 65536
@@ -23,23 +26,20 @@ AWAY_SECONDS = 0.1
 BEHIND = 10
 
 
-def masked(opcode: Opcode, size: int, fin: bool = True) -> bytes:
-    """Return one client's frame."""
-    return Frame(opcode, bytes(size), fin).serialize(mask=True)
+def frame(opcode: Opcode, size: int = 0, fin: bool = True) -> bytes:
+    """Return a client's frame of zeros."""
+    return masked(opcode, bytes(size), fin)
 
 
-def fragments(size: int, each: int, last: bool = True) -> bytes:
-    """Return a binary message in fragments; without its last one it stays in the making."""
-    more = masked(Opcode.CONT, each, fin=False) * (size // each - 1)
-    end = masked(Opcode.CONT, 0) if last else b""
-    return masked(Opcode.BINARY, each, fin=False) + more + end
+def fragments(size: int, each: int) -> bytes:
+    """Return the beginning of a binary message that stays in the making."""
+    more = frame(Opcode.CONT, each, fin=False) * (size // each - 1)
+    return frame(Opcode.BINARY, each, fin=False) + more
 
 
 def speech(*moods: int) -> bytes:
     """Return frames of 100 ms; the first byte of each says what `bots.moody` does on hearing it."""
-    return b"".join(
-        Frame(Opcode.BINARY, bytes([mood]) + bytes(1599)).serialize(mask=True) for mood in moods
-    )
+    return b"".join(masked(Opcode.BINARY, bytes([mood]) + bytes(1599)) for mood in moods)
 
 
 @dataclass(frozen=True)
@@ -55,29 +55,27 @@ class Kind:
     upgrades: bool = True
 
 
-AUDIO = masked(Opcode.BINARY, 320)
-TEXT = masked(Opcode.TEXT, 320)
+AUDIO = frame(Opcode.BINARY, 320)
 #: Callers that keep the service's core busy, and read all that comes back.
 FLOODS = {
-    "65000-byte frames": Kind(again=masked(Opcode.BINARY, 65000)),
+    "65000-byte frames": Kind(again=frame(Opcode.BINARY, 65000)),
     "320-byte frames": Kind(again=AUDIO * 500),
-    "2-byte frames": Kind(again=masked(Opcode.BINARY, 2) * 20000),
-    "empty frames": Kind(again=masked(Opcode.BINARY, 0) * 20000),
-    "empty pings": Kind(again=masked(Opcode.PING, 0) * 20000),
-    "125-byte pings": Kind(again=masked(Opcode.PING, 125) * 2000),
-    "empty pongs": Kind(again=masked(Opcode.PONG, 0) * 20000),
+    "2-byte frames": Kind(again=frame(Opcode.BINARY, 2) * 20000),
+    "empty frames": Kind(again=frame(Opcode.BINARY) * 20000),
+    "empty pings": Kind(again=frame(Opcode.PING) * 20000),
+    "125-byte pings": Kind(again=frame(Opcode.PING, 125) * 2000),
+    "empty pongs": Kind(again=frame(Opcode.PONG) * 20000),
     "empty continuations": Kind(
-        first=masked(Opcode.BINARY, 0, fin=False),
-        again=masked(Opcode.CONT, 0, fin=False) * 20000,
+        first=frame(Opcode.BINARY, fin=False), again=frame(Opcode.CONT, fin=False) * 20000
     ),
-    "1-byte fragments of 1 MiB": Kind(again=fragments(MIB, 1)),
+    "1-byte fragments of 1 MiB": Kind(again=fragments(MIB, 1) + frame(Opcode.CONT)),
     "1 MiB frames by pure_python": Kind(
-        again=masked(Opcode.BINARY, MIB), query="encoding=pcm16&codec=pure_python"
+        again=frame(Opcode.BINARY, MIB), query="encoding=pcm16&codec=pure_python"
     ),
     "1 MiB frames A-law to mu-law by pure_python": Kind(
-        again=masked(Opcode.BINARY, MIB), query="encoding=alaw&reply=ulaw&codec=pure_python"
+        again=frame(Opcode.BINARY, MIB), query="encoding=alaw&reply=ulaw&codec=pure_python"
     ),
-    "text after the service's close frame": Kind(again=TEXT * 200),
+    "text after the service's close frame": Kind(again=frame(Opcode.TEXT, 320) * 200),
 }
 #: Callers that misbehave without haste.
 RUDE = {
@@ -85,8 +83,6 @@ RUDE = {
     "vanish": Kind(first=AUDIO, stays=1),
     "unmasked frames": Kind(first=Frame(Opcode.BINARY, bytes(320)).serialize(mask=False)),
 }
-
-
 #: Callers of `bots.moody`.
 TALKERS = {
     "talk, and leave": Kind(again=speech(5, 5, 0, 0, 0), every=0.5, stays=5),
@@ -99,47 +95,28 @@ TALKERS = {
     "stop reading": Kind(again=speech(5, 5), every=0.2, reads=False),
     "send faster than real time": Kind(again=speech(5, 0, 0, 0, 1) * 10, stays=4),
 }
-
-
-@dataclass(frozen=True)
-class Hoard:
-    """Callers that cost the service memory; it promises at most `most_kib` for each."""
-
-    callers: int
-    most_kib: int
-    kind: Kind
-
-
+#: Callers that cost the service memory: so many of them, and the most KiB that each may cost.
 HOARDS = {
-    "1 MiB message in the making, its last 1,000 bytes in 1-byte fragments": Hoard(
+    "1 MiB message in the making, its last 1,000 bytes in 1-byte fragments": (
         500,
         1536,
-        Kind(
-            first=fragments(MIB - 1024, 1023 * 64, last=False)
-            + masked(Opcode.CONT, 1, fin=False) * 1000
-        ),
+        Kind(first=fragments(MIB - 1024, 1023 * 64) + frame(Opcode.CONT, 1, fin=False) * 1000),
     ),
-    "message of 50,000 1-byte fragments in the making": Hoard(
-        50, 512, Kind(first=fragments(50000, 1, last=False))
+    "message of 50,000 1-byte fragments in the making": (50, 512, Kind(first=fragments(50000, 1))),
+    "125-byte pings, reading nothing": (
+        500,
+        512,
+        Kind(again=frame(Opcode.PING, 125) * 2000, reads=False),
     ),
-    "125-byte pings, reading nothing": Hoard(
-        500, 512, Kind(again=masked(Opcode.PING, 125) * 2000, reads=False)
+    "1 MiB frames, reading nothing": (
+        500,
+        3072,
+        Kind(again=frame(Opcode.BINARY, MIB), reads=False),
     ),
-    "1 MiB frames, reading nothing": Hoard(
-        500, 3072, Kind(again=masked(Opcode.BINARY, MIB), reads=False)
-    ),
-    "a connection without a request": Hoard(5000, 16, Kind(upgrades=False)),
+    "a connection without a request": (5000, 16, Kind(upgrades=False)),
 }
-KINDS = FLOODS | RUDE | TALKERS | {name: hoard.kind for name, hoard in HOARDS.items()}
-
-
-def upgrade(query: str = "") -> bytes:
-    """Return the request that begins a call."""
-    return (
-        f"GET /ws/audio?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    ).encode()
+#: By name, so many callers of a kind.
+Callers = Mapping[str, tuple[Kind, int]]
 
 
 @dataclass
@@ -175,7 +152,7 @@ class Caller:
                 socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, CHUNK)
             await socket.connect(("127.0.0.1", self.port))
             if self.kind.upgrades:
-                await socket.send(upgrade(self.kind.query))
+                await socket.send(upgrade(f"/ws/audio?{self.kind.query}"))
                 if not (await socket.recv(CHUNK)).startswith(b"HTTP/1.1 101 "):
                     raise ConnectionError
             async with trio.open_nursery() as nursery:
@@ -204,12 +181,12 @@ class Caller:
         raise ConnectionError
 
 
-async def run(port: int, numbers: Mapping[str, int], pipe: Connection) -> None:
-    """Run so many callers of each kind until a word comes through the pipe; answer with counts."""
-    counts = {name: Count() for name in numbers}
+async def run(port: int, who: Callers, pipe: Connection) -> None:
+    """Run the callers until a word comes through the pipe; answer with counts."""
+    counts = {name: Count() for name in who}
     callers = [
-        Caller(KINDS[name], port, counts[name])
-        for name, number in numbers.items()
+        Caller(kind, port, counts[name])
+        for name, (kind, number) in who.items()
         for _ in range(number)
     ]
     async with trio.open_nursery() as nursery:
@@ -223,22 +200,23 @@ async def run(port: int, numbers: Mapping[str, int], pipe: Connection) -> None:
     pipe.send(counts)
 
 
-def process(core: int, port: int, numbers: Mapping[str, int], pipe: Connection) -> None:
+def process(core: int, port: int, who: Callers, pipe: Connection) -> None:
     """Be the process of the callers."""
     os.sched_setaffinity(0, {core})
     os.nice(BEHIND)
-    trio.run(run, port, numbers, pipe)
+    trio.run(run, port, who, pipe)
 
 
 @contextlib.contextmanager
-def beside(core: int, port: int, numbers: Mapping[str, int]) -> Iterator[dict[str, Count]]:
-    """Run so many callers of each kind for the time of the block, which fills in what they did.
+def beside(server: Server, who: Callers) -> Iterator[dict[str, Count]]:
+    """Run the callers for the time of the block, which fills in what they did.
 
     The block begins when every caller has upgraded and has sent all of its `first`.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    callers = context.Process(target=process, args=(core, port, numbers, theirs), daemon=True)
+    arguments = (server.cores.generator, server.port, who, theirs)
+    callers = context.Process(target=process, args=arguments, daemon=True)
     callers.start()
     counts: dict[str, Count] = {}
     try:

@@ -3,77 +3,91 @@
 from contextlib import ExitStack
 from dataclasses import replace
 
-from harness.bench import Bench, Once
-from harness.generator import Report, report_of
-from harness.report import CORES, COST, ECHOES, LATE, PER_CORE, VERSUS, VERSUS_COST, Column
+from harness.bench import CORES, ECHOES, PER_CORE, Bench, Column, Once
 from harness.search import search
-from harness.servers import (
-    CEILING,
-    FASTAPI,
-    FASTAPI_PARROT,
-    FASTAPI_TWILIO,
-    MAIN,
-    OURS,
-    Kind,
-    Server,
-)
+from harness.servers import CEILING, FASTAPI, MAIN, OURS, Kind, Report, Server
+from harness.talk import MULAW, POOL, TWILIO, audio, echoed, speech
+from service.codec import available, tier
 
 FRAME_SECONDS = 0.02
 #: What the event loop's lag may be at full load, in seconds: one of its histogram's bounds.
 LAG_SECONDS = 0.01
+#: How far behind its own schedule the generator sent.
+LATE = Column("sent late, p99 ms", "late_p99_ms", "{:.2f}")
+COST = Column("us of processor a frame", "cost", "{:.1f}")
+AT_FIXED_LOAD = [
+    COST,
+    Column("p50 ms", "p50_ms", "{:.2f}"),
+    Column("p99 ms", "p99_ms", "{:.2f}"),
+    *CORES,
+]
 
 
-def echo(bench: Bench) -> None:
-    """Count echoes a second: 50 connections, closed loop, one frame in flight each."""
-    for size in bench.pace.sizes:
-        kinds = [kind for kind in bench.kinds if size == 320 or kind.name in MAIN]
-        bench.measure(
-            f"Echoes a second, {size}-byte frames, 50 connections",
-            [*ECHOES, VERSUS, *CORES],
-            [replace(kind, size=size, reply=size) for kind in kinds],
-            _rate(bench, "echo", 50, bench.pace.echo),
-            short=True,
-        )
-
-
-def _rate(bench: Bench, mode: str, conns: int, seconds: float) -> Once:
+def closed_loop(bench: Bench, mode: str = "echo", conns: int = 50, seconds: float = 0.5) -> Once:
     """Return a run that counts what the server does in a second, and in a second of processor."""
 
     def once(server: Server, kind: Kind) -> Report:
-        run = bench.load(server, kind, mode, conns=conns, seconds=seconds)
-        return run | {"per_core": run["rate"] / (run["server_core"] or 1)}
+        run = server.load(mode, kind, conns=conns, seconds=bench.seconds(seconds))
+        each = run["server_core"] / run["rate"] if run["rate"] else 0
+        return run | ({"per_core": 1 / each, "cost": 1e6 * each} if each else {})
 
     return once
 
 
+def fixed_load(bench: Bench, mode: str, conns: int) -> Once:
+    """Return a run of so many callers, and what a frame of theirs costs, in us of processor."""
+
+    def once(server: Server, kind: Kind) -> Report:
+        run = server.load(mode, kind, conns=conns, seconds=bench.seconds(5), warmup=1)
+        return run | {"cost": 1e6 * FRAME_SECONDS * run["server_core"] / conns}
+
+    return once
+
+
+def echo(bench: Bench) -> None:
+    """Count echoes a second: 50 connections, closed loop, one frame in flight each."""
+    for size in (320, 160, 960):
+        kinds = [kind for kind in bench.kinds if size == 320 or kind.name in MAIN]
+        bench.measure(
+            f"Echoes a second, {size}-byte frames, 50 connections",
+            [*ECHOES, *CORES],
+            [replace(kind, talk=echoed(speech(size))) for kind in kinds],
+            closed_loop(bench),
+            versus="rate",
+            short=True,
+        )
+
+
 def streams(bench: Bench) -> None:
     """Find the most real-time streams on a core: nothing lost, p99 round trip under 20 ms."""
-    _find_streams(bench, "Real-time streams a core", bench.kinds)
+    find_streams(bench, "Real-time streams a core", bench.kinds)
 
 
-def _find_streams(bench: Bench, title: str, kinds: list[Kind]) -> None:
+def find_streams(bench: Bench, title: str, kinds: list[Kind]) -> None:
+    """Search for each kind's most streams; later rounds begin at what the first one found."""
     known: dict[str, int] = {}
 
     def once(server: Server, kind: Kind) -> Report:
         def probe(n: int) -> Report | None:
-            run = bench.load(server, kind, "streams", conns=n, seconds=bench.pace.probe)
+            run = server.load("streams", kind, conns=n, seconds=bench.seconds(1.5))
             server.settled(patience=3)
             return None if run["faults"] or run["p99_ms"] >= 20 else run
 
         if kind.title in known:
-            guess, step, probes = known[kind.title], 1.1, 3
+            best = search(probe, known[kind.title], step=1.1, probes=3)
         else:
-            rate = _rate(bench, "echo", 50, 0.3)(server, kind)["per_core"]
-            guess, step, probes = int(rate / 50 * 0.8), 1.3, bench.pace.probes
-        best = search(probe, max(guess, 10), step, probes)
-        known[kind.title] = int(best.get("streams", guess))
+            rate = closed_loop(bench)(server, kind).get("per_core", 0)
+            known[kind.title] = max(10, int(rate / 50 * 0.8))
+            best = search(probe, known[kind.title], step=1.3, probes=6)
+        known[kind.title] = int(best.get("streams", known[kind.title]))
         return best
 
     bench.measure(
         f"{title} (a frame each 20 ms; nothing lost, p99 < 20 ms)",
-        [Column("streams", "streams"), replace(VERSUS, ratio_of="streams"), *CORES, LATE],
+        [Column("streams", "streams"), *CORES, LATE],
         kinds,
         once,
+        versus="streams",
         notes=[
             "searched in steps down to 5 %; cores are shown at the largest load that passed",
             "empty: in most rounds no load that was tried passed",
@@ -82,17 +96,17 @@ def _find_streams(bench: Bench, title: str, kinds: list[Kind]) -> None:
 
 
 def handlers(bench: Bench) -> None:
-    """Weigh a handler that plays back each frame, by its processor time at a fixed load."""
-    rows = [kind for kind in bench.kinds if kind.name in (OURS.name, FASTAPI.name)]
-    if OURS in rows:
-        rows.append(replace(OURS, title=f"{OURS.title}, a handler", handler="bots:parrot"))
-    if FASTAPI in rows:
-        rows.append(FASTAPI_PARROT)
+    """Weigh a handler that plays back each frame, by its processor time at a fixed load.
+
+    FastAPI's does as `bots.parrot` does: it hears into a queue, and speaks by a clock.
+    """
+    ours = replace(OURS, title=f"{OURS.title}, a handler", handler="bots:parrot")
+    theirs = replace(FASTAPI, title=f"{FASTAPI.title}, a handler", path="/ws/parrot")
     bench.measure(
         "A Python handler that plays back each frame: round trips at 200 real-time streams",
-        COST,
-        rows,
-        _fixed_load(bench, "streams", 200),
+        AT_FIXED_LOAD,
+        bench.only(OURS, FASTAPI, ours, theirs),
+        fixed_load(bench, "streams", 200),
         notes=["what a clock paces is later by the worst jitter that it has met"],
     )
 
@@ -103,79 +117,63 @@ def telephony(bench: Bench) -> None:
         OURS,
         title=f"{OURS.title}, mu-law in binary frames",
         path=f"{OURS.path}&encoding=ulaw",
-        size=160,
-        reply=160,
+        talk=echoed(MULAW),
     )
-    ours = replace(OURS, path="/ws/twilio", size=160, reply=160, twilio=True)
-    kinds = [raw, ours] if OURS in bench.kinds else []
-    if FASTAPI in bench.kinds:
-        kinds.append(FASTAPI_TWILIO)
-    rate = _rate(bench, "echo", 50, bench.pace.echo)
-
-    def once(server: Server, kind: Kind) -> Report:
-        run = rate(server, kind)
-        return run | ({"cost": 1e6 / run["per_core"]} if run["rate"] else {})
-
+    twilio = [replace(kind, path="/ws/twilio", talk=TWILIO) for kind in (OURS, FASTAPI)]
+    kinds = bench.only(raw, *twilio)
     bench.measure(
         "Twilio: echoes a second of 20 ms, 50 connections",
-        [*ECHOES, COST[0], VERSUS_COST, *CORES],
+        [*ECHOES, COST, *CORES],
         kinds,
-        once,
+        closed_loop(bench),
+        versus="cost",
         short=True,
     )
     bench.measure(
         "Twilio: round trips at 200 real-time streams",
-        [VERSUS_COST, *COST],
+        AT_FIXED_LOAD,
         kinds,
-        _fixed_load(bench, "streams", 200),
+        fixed_load(bench, "streams", 200),
+        versus="cost",
     )
-    _find_streams(bench, "Twilio: real-time streams a core", kinds)
+    find_streams(bench, "Twilio: real-time streams a core", kinds)
 
 
 def playout(bench: Bench) -> None:
     """Have 400 callers listen to a handler that is faster than real time."""
-    announcer = replace(OURS, title=f"{OURS.title}, a handler", handler="bots:announcer")
+    announcer = replace(
+        OURS,
+        title=f"{OURS.title}, a handler",
+        handler="bots:announcer",
+        talk=echoed([bytes(320)] * POOL),
+    )
     bench.measure(
         "A handler's audio, paced by the clock: how late it comes to 400 callers",
-        COST,
-        [announcer] if OURS in bench.kinds else [],
-        _fixed_load(bench, "listen", 400),
+        AT_FIXED_LOAD,
+        bench.only(announcer),
+        fixed_load(bench, "listen", 400),
     )
-
-
-def _fixed_load(bench: Bench, mode: str, conns: int) -> Once:
-    """Return a run of so many callers, and what a frame of theirs costs, in us of processor."""
-
-    def once(server: Server, kind: Kind) -> Report:
-        run = bench.load(server, kind, mode, conns=conns, seconds=bench.pace.lag, warmup=1)
-        return run | {"cost": 1e6 * FRAME_SECONDS * run["server_core"] / conns}
-
-    return once
 
 
 def latency(bench: Bench) -> None:
     """Time round trips at fixed numbers of real-time streams, from each frame's scheduled time."""
+    loads = (100, 400, 800)
     shares = {"p50": "p50_ms", "p99": "p99_ms", "p99.9": "p999_ms"}
-    loads = bench.pace.loads
 
     def once(server: Server, kind: Kind) -> Report:
         report: Report = {}
         for n in loads:
-            run = bench.load(server, kind, "streams", conns=n, seconds=bench.pace.latency)
+            run = server.load("streams", kind, conns=n, seconds=bench.seconds(0.8))
             if run["faults"] or run["p99_ms"] > 1000:
                 break  # more streams would only take longer to say the same
-            report |= {f"{key}_{n}": run[key] for key in shares.values()}
+            report |= {f"{name}_{n}": run[key] for name, key in shares.items()}
             report[LATE.key] = run[LATE.key]
         return report
 
+    columns = [Column(f"{n}: {name}", f"{name}_{n}", "{:,.2f}") for n in loads for name in shares]
     bench.measure(
         "Round trip in ms, by number of real-time streams",
-        [
-            Column(f"{n}: {name}", f"{key}_{n}", "{:,.2f}")
-            for n in loads
-            for name, key in shares.items()
-        ]
-        + [LATE],
+        [*columns, LATE],
         bench.kinds,
         once,
         short=True,
@@ -185,20 +183,18 @@ def latency(bench: Bench) -> None:
 
 def memory(bench: Bench) -> None:
     """Weigh a session: the memory that each further open one costs the server."""
-    few, many = 100, bench.pace.sessions
+    few, many = 100, 600 if bench.quick else 2000
 
     def once(server: Server, kind: Kind) -> Report:
-        def hold(sessions: int) -> float:
-            process = bench.pool.generator.start("hold", server.port, kind.path, conns=sessions)
-            faults.append(report_of(holders.enter_context(process))["faults"])
-            server.settled(patience=2)
-            return server.pss_kib()
-
-        faults: list[float] = []
-        with ExitStack() as holders:
-            before, after = hold(few), hold(many - few)
-        kib = (after - before) / (many - few)
-        return {"kib": kib, "total": after / 1024, "faults": sum(faults)}
+        sizes, faults = [], 0.0
+        with ExitStack() as held:
+            for sessions in (few, many - few):
+                report = held.enter_context(server.loaded("hold", kind, conns=sessions))
+                faults += report()["faults"]
+                server.settled(patience=2)
+                sizes.append(server.process.memory_full_info().pss / 1024)
+        kib = (sizes[1] - sizes[0]) / (many - few)
+        return {"kib": kib, "total": sizes[1] / 1024, "faults": faults}
 
     bench.measure(
         f"Memory of a session: growth of the server's PSS from {few} to {many:,} open sessions",
@@ -213,42 +209,42 @@ def memory(bench: Bench) -> None:
 
 def storm(bench: Bench) -> None:
     """Count upgrades a second, and refusals, when all clients connect at once."""
-    clients = bench.pace.storm
+    clients = 500 if bench.quick else 1000
     bench.measure(
         f"Reconnect storm: {clients:,} clients connect and upgrade at once",
-        [Column("upgrades/s", "rate"), PER_CORE, VERSUS, Column("refused", "refused"), *CORES],
+        [Column("upgrades/s", "rate"), PER_CORE, Column("refused", "refused"), *CORES],
         bench.kinds,
-        _rate(bench, "storm", clients, seconds=15),
+        closed_loop(bench, "storm", clients, seconds=15),
+        versus="rate",
         short=True,
     )
 
 
 def tls(bench: Bench) -> None:
     """Count echoes a second over TLS, as in `echo`."""
-    kinds = [kind for kind in bench.kinds if kind.name in (OURS.name, FASTAPI.name)]
     bench.measure(
         "Echoes a second over TLS, 320-byte frames, 50 connections",
-        [*ECHOES, VERSUS, *CORES],
-        [replace(kind, tls=True) for kind in kinds],
-        _rate(bench, "echo", 50, bench.pace.echo),
+        [*ECHOES, *CORES],
+        [replace(kind, tls=True) for kind in bench.only(OURS, FASTAPI)],
+        closed_loop(bench),
+        versus="rate",
         short=True,
     )
 
 
 def lag(bench: Bench) -> None:
     """Read from /metrics how late this service's event loop was at full load."""
-    most, crowd = bench.pace.loads[-1], bench.pace.storm
     loads = {
         "closed loop, 50 connections": ("echo", 50),
         "closed loop, 500 connections": ("echo", 500),
-        f"{most} real-time streams": ("streams", most),
-        f"storm: {crowd:,} connect, upgrade, hang up at once": ("storm", crowd),
+        "800 real-time streams": ("streams", 800),
+        "storm: 1,000 connect, upgrade, hang up at once": ("storm", 1000),
     }
 
     def once(server: Server, kind: Kind) -> Report:
         mode, conns = loads[kind.title]
         before = server.metrics()
-        run = bench.load(server, kind, mode, conns=conns, seconds=bench.pace.lag)
+        run = server.load(mode, kind, conns=conns, seconds=bench.seconds(5))
         return run | late_wake_ups(before, server.metrics())
 
     bench.measure(
@@ -259,7 +255,7 @@ def lag(bench: Bench) -> None:
             Column(f"beyond {1000 * LAG_SECONDS:g} ms", "beyond", "{:.1%}"),
             *CORES,
         ],
-        [replace(OURS, title=title) for title in loads if OURS in bench.kinds],
+        bench.only(*(replace(OURS, title=title) for title in loads)),
         once,
     )
 
@@ -279,27 +275,23 @@ def late_wake_ups(before: Report, after: Report) -> Report:
 
 def codecs(bench: Bench) -> None:
     """Compare what this service does with a frame: each codec tier, both ways of transcoding."""
-    kinds = [
-        replace(
-            OURS,
-            title=f"{codec}, {what}",
-            path=f"/ws/audio?codec={codec}{query}",
-            size=size,
-            reply=reply,
-        )
-        for codec in ("numpy", "audioop", "pure_python")
-        if OURS in bench.kinds
-        for what, query, size, reply in (
-            ("plain echo", "", 320, 320),
-            ("mu-law in, PCM out", "&encoding=ulaw&reply=pcm16", 160, 320),
-            ("PCM in, mu-law out", "&encoding=pcm16&reply=ulaw", 320, 160),
-        )
-    ]
+    kinds, pcm = [], speech(320)
+    for name in available():
+        codec = tier(name, "ulaw")
+        mulaw = [codec.encode(frame) for frame in pcm]
+        decoded = [codec.decode(frame) for frame in mulaw]
+        for what, query, talk in (
+            ("plain echo", "", echoed(pcm)),
+            ("mu-law in, PCM out", "&encoding=ulaw&reply=pcm16", audio(mulaw, decoded)),
+            ("PCM in, mu-law out", "&encoding=pcm16&reply=ulaw", audio(pcm, mulaw)),
+        ):
+            path = f"/ws/audio?codec={name}{query}"
+            kinds.append(replace(OURS, title=f"{name}, {what}", path=path, talk=talk))
     bench.measure(
         "This service: codec tiers and transcoding, 20 ms frames, 50 connections",
         [*ECHOES, *CORES],
-        kinds,
-        _rate(bench, "echo", 50, bench.pace.echo),
+        bench.only(*kinds),
+        closed_loop(bench),
     )
 
 

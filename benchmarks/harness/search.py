@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from harness.generator import Report
+from harness.servers import Report
 
 
 def search(

@@ -1,7 +1,7 @@
-"""The servers under comparison: how each is started, waited for, kept still and ended."""
+"""The servers under comparison: how each is started, waited for, loaded, kept still and ended."""
 
-import argparse
 import contextlib
+import json
 import os
 import resource
 import socket
@@ -9,20 +9,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
 
 import psutil
 
-from harness.generator import BENCHMARKS, BenchmarkError, Cores, Generator
+from harness.generator import BENCHMARKS, BenchmarkError, Cores, compiled
+from harness.talk import PCM, Talk
 
 ROOT = BENCHMARKS.parent
 START_SECONDS = 20.0
-#: A proxy from the environment cannot reach this machine's loopback.
-_http = build_opener(ProxyHandler({}))
+FAULTS = ("refused", "closed", "errors", "bad", "mismatched", "lost", "unsent")
+
+Report = dict[str, float]
 
 
 class ServerError(BenchmarkError):
@@ -31,17 +32,15 @@ class ServerError(BenchmarkError):
 
 @dataclass(frozen=True)
 class Kind:
-    """One row of the tables: a server, its path, and the sizes of a frame and of its reply."""
+    """One row of the tables: a server, its path, and what its callers say."""
 
     name: str
     title: str
     path: str = "/ws/audio"
-    size: int = 320
-    reply: int = 320
+    talk: Talk = PCM
     tls: bool = False
     root: Path = ROOT  # the checkout that the service runs from
     handler: str = "echo"  # of this service
-    twilio: bool = False  # whether Twilio calls, so that both sizes are those of the audio
 
     @property
     def process(self) -> tuple[str, bool, Path, str]:
@@ -52,9 +51,6 @@ class Kind:
 OURS = Kind("rt-audio", "rt-audio-pipeline", "/ws/audio?codec=numpy")
 CEILING = Kind("ceiling", "C, epoll, minimal (ceiling)")
 FASTAPI = Kind("fastapi", "FastAPI + uvicorn (sans-I/O, uvloop)")
-#: Answers as `bots.parrot` does: it hears into a queue, and speaks by a clock.
-FASTAPI_PARROT = Kind("fastapi-parrot", "FastAPI + uvicorn, a handler with a clock")
-FASTAPI_TWILIO = Kind("fastapi-twilio", FASTAPI.title, "/ws/twilio", 160, 160, twilio=True)
 ALL = [
     CEILING,
     Kind("picows", "picows + uvloop"),
@@ -69,62 +65,51 @@ ALL = [
 MAIN = ["ceiling", "picows", "rt-audio", "aiohttp", "fastapi"]
 
 
-def checkout(text: str) -> Path:
-    """Return the folder of a checkout of the service, from the command line."""
-    root = Path(text).resolve()
-    if not (root / "service" / "__main__.py").exists():
-        raise argparse.ArgumentTypeError(f"{root} has no service/__main__.py")
-    return root
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def on(core: int) -> Callable[[], None]:
+    """Return what a new process does first, so that it stays on this core."""
+    return lambda: os.sched_setaffinity(0, {core})
 
 
 class Server:
     """One server process on the server's core. `pem` is its certificate and key, for TLS."""
 
-    def __init__(self, kind: Kind, generator: Generator, core: int, pem: Path | None) -> None:
-        self.kind = kind
-        self.port = free_port()
+    def __init__(self, kind: Kind, cores: Cores, pem: str) -> None:
+        self.kind, self.cores = kind, cores
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        port, tls = str(self.port), [pem] if kind.tls else []
         self.log = tempfile.TemporaryFile()  # noqa: SIM115, open for as long as the server runs
-        environment = os.environ | {
+        environment = {
             "RT_AUDIO_LOG_LEVEL": "warning",
             "RT_AUDIO_MAX_SESSIONS": "20000",
             "RT_AUDIO_HANDLER": kind.handler,
             "RT_AUDIO_DIALECTS": "twilio",
             "PYTHONPATH": str(BENCHMARKS),
         }
-        if pem:
-            environment |= {"RT_AUDIO_TLS_CERT_FILE": str(pem), "RT_AUDIO_TLS_KEY_FILE": str(pem)}
+        if tls:
+            environment |= {"RT_AUDIO_TLS_CERT_FILE": pem, "RT_AUDIO_TLS_KEY_FILE": pem}
+        commands = {
+            CEILING.name: [str(compiled()), "serve", port],
+            OURS.name: [
+                sys.executable,
+                "-m",
+                "service",
+                "serve",
+                "--host=127.0.0.1",
+                "--port",
+                port,
+            ],
+        }
+        peer = [sys.executable, str(BENCHMARKS / "peers.py"), kind.name, port, *tls]
         self.process = psutil.Popen(
-            self._command(generator, pem),
+            commands.get(kind.name, peer),
             cwd=kind.root,
-            env=environment,
+            env=os.environ | environment,
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=self.log,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            preexec_fn=on(cores.server),
         )
-
-    def _command(self, generator: Generator, pem: Path | None) -> list[str]:
-        port = str(self.port)
-        if self.kind.name == CEILING.name:
-            return [str(generator.binary), "serve", port]
-        if self.kind.name == OURS.name:
-            serve = ["-m", "service", "serve", "--host", "127.0.0.1", "--port", port]
-            return [sys.executable, *serve]
-        command = [sys.executable, str(BENCHMARKS / "peers.py"), self.kind.name, port]
-        return [*command, str(pem)] if pem else command
-
-    @property
-    def pid(self) -> int:
-        """The server's process id."""
-        return int(self.process.pid)
 
     def wait_until_up(self) -> None:
         """Return when the port accepts a connection; raise ServerError when it takes too long."""
@@ -145,18 +130,37 @@ class Server:
         self.process.kill()
         self.process.wait()
 
-    def pss_kib(self) -> float:
-        """Return the process's memory, with its share of the pages that others use too."""
-        return float(self.process.memory_full_info().pss) / 1024
+    @contextlib.contextmanager
+    def loaded(self, mode: str, kind: Kind, **options: float) -> "Iterator[Callable[[], Report]]":
+        """Run a mode of the generator beside the block; what this yields waits for its report."""
+        options = {"seconds": 1, "warmup": 0.3, "patience": 1} | options
+        command = [str(compiled()), mode, f"--port={self.port}", f"--tls={int(kind.tls)}"]
+        command.append(f"--server-pid={self.process.pid}")
+        command += [f"--{name}={value}" for name, value in options.items()]
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            preexec_fn=on(self.cores.generator),
+        ) as generator:
+            said, report = generator.stdin, generator.stdout
+            assert said
+            assert report
+            with said:
+                said.write(kind.talk.written(kind.path))
+            try:
+                yield lambda: report_from(report.readline())
+            finally:
+                generator.kill()
+
+    def load(self, mode: str, kind: Kind, **options: float) -> Report:
+        """Run a mode of the generator to its end; return its report."""
+        with self.loaded(mode, kind, **options) as report:
+            return report()
 
     def rss_kib(self) -> float:
         """Return the process's resident memory."""
         return float(self.process.memory_info().rss) / 1024
-
-    def peak_rss_kib(self) -> float:
-        """Return the most resident memory that the process ever had."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return float(status.partition("VmHWM:")[2].split()[0])
 
     def settled(self, patience: float) -> bool:
         """Wait until the server has worked off what a run left behind; False if it does not."""
@@ -168,13 +172,20 @@ class Server:
 
     def metrics(self) -> dict[str, float]:
         """Return the value of each series on the service's own /metrics."""
-        try:
-            with _http.open(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
-                lines: list[str] = answer.read().decode().splitlines()
-        except (URLError, TimeoutError) as error:
-            raise ServerError(f"/metrics does not answer: {error}") from None
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
         series = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {name: float(value) for name, _, value in series}
+
+
+def report_from(line: bytes) -> Report:
+    """Return what a generator reports, with all that went wrong as `faults`."""
+    if not line:
+        raise BenchmarkError("the generator ended without a report")
+    report: Report = json.loads(line)
+    return report | {"faults": sum(report.get(fault, 0) for fault in FAULTS)}
 
 
 @dataclass
@@ -185,17 +196,14 @@ class Pool:
     paying each server's start again in every round.
     """
 
-    generator: Generator
     cores: Cores
-    pem: Path | None = None
+    pem: str = ""
     running: dict[tuple[str, bool, Path, str], Server] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
+    def __enter__(self) -> "Pool":
         """Raise this process's limit of open files, and so the servers' and the generator's."""
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-    def __enter__(self) -> "Pool":
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -208,8 +216,7 @@ class Pool:
         """Lend the server of this kind, alone on its core; a fresh one is ended afterwards."""
         server = None if fresh else self.running.pop(kind.process, None)
         if server is None or server.process.poll() is not None:
-            pem = self.pem if kind.tls else None
-            server = Server(kind, self.generator, self.cores.server, pem)
+            server = Server(kind, self.cores, self.pem)
         keep = False
         try:
             server.process.resume()

@@ -2,6 +2,7 @@
  * when a frame is due and what a reply means; nothing here knows the time. */
 #pragma once
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -9,41 +10,37 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "twilio.h"
 #include "wire.h"
 
-enum { RING = 8, POOL = 64, FRAME_MAX = 2048, IN_MAX = 1 << 14 };
-enum state { GONE, CONNECTING, HANDSHAKE, UPGRADING, OPEN, DRAINING, CLOSING };
+enum { RING = 8, POOL = 64, MESSAGE_MAX = 2048, IN_MAX = 1 << 14 };
+enum state { GONE, UPGRADING, OPEN, DRAINING, CLOSING };
 
 struct conn {
     enum state state;
-    int fd, slot, said_hello, said_close;
+    int fd, slot, said_close;
     uint32_t due, sent, replies;       /* frames scheduled, begun, answered */
-    uint64_t first, deadline;          /* schedule index of its frame 0; when its life or its end is over */
+    uint64_t first, deadline;          /* its frame 0 in the schedule; when its life is over */
     uint64_t best;                     /* of a listener: when its call began, by the best frame */
-    const void *out;                   /* what is being written now, and how much of it is left */
+    const uint8_t *out;                /* what is being written now, and how much of it is left */
     size_t left, kept;
     SSL *ssl;
     uint8_t in[IN_MAX];                /* what came and was not used yet */
 };
 
-static struct {
-    int port, tls, check, listens, twilio, opcode;
-    size_t bytes, reply, frame_size;
-    char path[256], request[1024];
-} opt = {.bytes = 320, .reply = 320};
+struct message {
+    uint32_t size;
+    uint8_t bytes[MESSAGE_MAX];
+};
+
+/* What a client says, and the payloads that are due for its frames: all made by harness/talk.py. */
+static struct message request, hello, frames[POOL], replies[POOL];
+static int port, with_tls, listens;
+static int epoll_fd, pending, live;    /* pending: on their way to OPEN; live: OPEN */
+static SSL_CTX *tls;
 
 static struct {
     uint64_t opened, refused, closed, errors, bad, mismatched, lost;
 } count;
-
-static const uint8_t mask[4] = {0x5a, 0x11, 0xc3, 0x78};
-/* What replies carry, and the frames: masked once, which costs nothing while it measures. */
-static uint8_t pool[POOL][FRAME_MAX], frames[POOL][FRAME_MAX + 8];
-static uint8_t hello[512]; /* frames that go ahead of the others, */
-static size_t hello_size;  /* where there are some */
-static int epoll_fd, pending, live;    /* pending: on their way to OPEN; live: OPEN */
-static SSL_CTX *tls;
 
 static void on_open(struct conn *c);
 static void on_reply(struct conn *c);
@@ -52,38 +49,6 @@ static void on_reply(struct conn *c);
 static uint32_t in_pool(const struct conn *c, uint32_t n)
 {
     return ((uint32_t)c->slot * 5 + n % RING) % POOL;
-}
-
-static size_t put_frame(uint8_t *out, const void *content, size_t n)
-{
-    size_t head = put_head(out, opt.opcode, n, mask);
-    mask_copy(out + head, content, n, mask);
-    return head + n;
-}
-
-static void mask_frames(void)
-{
-    uint8_t text[FRAME_MAX];
-    opt.opcode = opt.twilio ? TEXT : BINARY;
-    if (opt.twilio) {
-        hello_size = put_frame(hello, CONNECTED, strlen(CONNECTED));
-        hello_size += put_frame(hello + hello_size, START, strlen(START));
-    }
-    for (int f = 0; f < POOL; f++) {
-        if (!opt.twilio) {
-            opt.frame_size = put_frame(frames[f], pool[f], opt.bytes);
-            continue;
-        }
-        size_t n = put_media(text, BEFORE_SPEECH, pool[f], opt.bytes, AFTER_SPEECH);
-        opt.frame_size = put_frame(frames[f], text, n);
-        opt.reply = put_media(text, BEFORE_REPLY, pool[f], opt.bytes, AFTER_REPLY);
-        memcpy(pool[f], text, opt.reply);
-    }
-}
-
-static void watch(struct conn *c, int op, uint32_t events)
-{
-    epoll_ctl(epoll_fd, op, c->fd, &(struct epoll_event){events, {.ptr = c}});
 }
 
 /* Ends a connection at once, for the reason that is counted, if any. */
@@ -123,38 +88,58 @@ static ssize_t tls_result(SSL *ssl, int r)
 
 static ssize_t wire_write(struct conn *c, const void *p, size_t n)
 {
-    return c->ssl ? tls_result(c->ssl, SSL_write(c->ssl, p, (int)n)) : send(c->fd, p, n, MSG_NOSIGNAL);
+    if (c->ssl)
+        return tls_result(c->ssl, SSL_write(c->ssl, p, (int)n));
+    return send(c->fd, p, n, MSG_NOSIGNAL);
 }
 
 static ssize_t wire_read(struct conn *c, void *p, size_t n)
 {
-    return c->ssl ? tls_result(c->ssl, SSL_read(c->ssl, p, (int)n)) : recv(c->fd, p, n, 0);
+    if (c->ssl)
+        return tls_result(c->ssl, SSL_read(c->ssl, p, (int)n));
+    return recv(c->fd, p, n, 0);
+}
+
+static void put(struct conn *c, const struct message *m)
+{
+    c->out = m->bytes;
+    c->left = m->size;
 }
 
 /* Takes what is to be written next: frames, and behind the last of them the close frame. */
-static int next_out(struct conn *c)
+static void next_out(struct conn *c)
 {
-    static const uint8_t goodbye[8] = {0x88, 0x82, 0x5a, 0x11, 0xc3, 0x78, 0x03 ^ 0x5a, 0xe8 ^ 0x11};
-    if (hello_size && c->state == OPEN && !c->said_hello)
-        c->out = hello, c->left = hello_size, c->said_hello = 1;
-    else if (c->sent < c->due)
-        c->out = frames[in_pool(c, c->sent++)], c->left = opt.frame_size;
-    else if (c->state == CLOSING && !c->said_close)
-        c->out = goodbye, c->left = sizeof goodbye, c->said_close = 1;
-    return c->left > 0;
+    static const struct message goodbye = {8, {0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8}};
+    if (c->sent < c->due) {
+        put(c, &frames[in_pool(c, c->sent++)]);
+    } else if (c->state == CLOSING && !c->said_close) {
+        c->said_close = 1;
+        put(c, &goodbye);
+    }
 }
 
-/* Writes what is due. What a full socket does not take, megabytes late, waits for the next frame. */
+/* Writes what is due. What a full socket does not take waits for the next frame. */
 static void flush(struct conn *c)
 {
-    while (c->left || next_out(c)) {
+    for (;;) {
+        if (!c->left)
+            next_out(c);
+        if (!c->left)
+            return;
         ssize_t r = wire_write(c, c->out, c->left);
         if (r < 0 && errno != EAGAIN)
             failed(c, &count.errors);
         if (r < 0)
             return;
-        c->out = (const uint8_t *)c->out + r, c->left -= (size_t)r;
+        c->out += r;
+        c->left -= (size_t)r;
     }
+}
+
+static void send_another(struct conn *c)
+{
+    c->due++;
+    flush(c);
 }
 
 static void begin_close(struct conn *c, uint64_t deadline)
@@ -169,17 +154,18 @@ static void on_message(struct conn *c, const struct head *h, const uint8_t *payl
 {
     if (!h->fin || h->rsv || h->masked || !h->minimal) {
         count.bad++;
-    } else if (h->opcode == opt.opcode) {
-        int expected = opt.listens || c->replies < c->due;
-        if (!expected || h->length != opt.reply)
+    } else if (h->opcode == (frames[0].bytes[0] & 15)) {
+        const struct message *reply = &replies[in_pool(c, c->replies)];
+        int expected = listens || c->replies < c->due;
+        if (!expected || h->length != reply->size)
             count.bad++;
-        else if (opt.check && memcmp(payload, pool[in_pool(c, c->replies)], opt.reply))
+        else if (memcmp(payload, reply->bytes, reply->size))
             count.mismatched++;
         if (expected)
             on_reply(c);
     } else if (h->opcode == CLOSE && c->state != CLOSING) {
         failed(c, &count.closed);
-    } else if (h->opcode < CLOSE || h->opcode > PONG) { /* no run is silent for so long that a ping matters */
+    } else if (h->opcode < CLOSE || h->opcode > PONG) { /* pings need no answer in a short run */
         count.bad++;
     }
 }
@@ -196,7 +182,11 @@ static size_t take_answer(struct conn *c)
         return 0;
     }
     c->state = OPEN;
-    count.opened++, live++, pending--;
+    count.opened++;
+    live++;
+    pending--;
+    put(c, &hello);
+    flush(c);
     on_open(c);
     return size;
 }
@@ -206,7 +196,8 @@ static void consume(struct conn *c)
 {
     struct head h;
     size_t used = c->state == UPGRADING ? take_answer(c) : 0;
-    while (c->state >= OPEN && get_head(c->in + used, c->kept - used, &h) && c->kept - used >= h.size + h.length) {
+    while (c->state >= OPEN && get_head(c->in + used, c->kept - used, &h) &&
+           c->kept - used >= h.size + h.length) {
         on_message(c, &h, c->in + used + h.size);
         used += h.size + h.length;
     }
@@ -236,50 +227,40 @@ static void read_ready(struct conn *c)
     }
 }
 
-static void start_connect(struct conn *c)
+/* Waits for both handshakes: on loopback the kernel accepts at once. */
+static int connect_now(struct conn *c)
 {
-    struct sockaddr_in to = loopback(opt.port);
-    int one = 1;
+    struct sockaddr_in to = loopback(port);
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){5, 0}, sizeof(struct timeval));
+    if (connect(c->fd, (struct sockaddr *)&to, sizeof to))
+        return 0;
+    if (with_tls) {
+        c->ssl = SSL_new(tls);
+        SSL_set_fd(c->ssl, c->fd);
+        if (SSL_connect(c->ssl) != 1)
+            return 0;
+    }
+    return !fcntl(c->fd, F_SETFL, O_NONBLOCK);
+}
+
+static void start(struct conn *c)
+{
     c->due = c->sent = c->replies = 0;
-    c->left = c->kept = 0, c->said_hello = c->said_close = 0;
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    c->left = c->kept = 0;
+    c->said_close = 0;
+    c->fd = socket(AF_INET, SOCK_STREAM, 0);
     if (c->fd < 0) {
         count.errors++;
         return;
     }
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    c->state = CONNECTING;
+    c->state = UPGRADING;
     pending++;
-    if (connect(c->fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS)
+    if (!connect_now(c)) {
         drop(c, &count.refused);
-    else
-        watch(c, EPOLL_CTL_ADD, EPOLLOUT);
-}
-
-/* The TCP connection is there: TLS if asked for, then the upgrade request. */
-static void connected(struct conn *c)
-{
-    if (opt.tls && c->state == CONNECTING) {
-        c->ssl = SSL_new(tls);
-        SSL_set_fd(c->ssl, c->fd);
-    }
-    if (c->state == CONNECTING)
-        watch(c, EPOLL_CTL_MOD, EPOLLIN);
-    c->state = HANDSHAKE;
-    if (c->ssl && tls_result(c->ssl, SSL_connect(c->ssl)) <= 0) {
-        if (errno != EAGAIN)
-            drop(c, &count.refused);
         return;
     }
-    c->state = UPGRADING;
-    c->out = opt.request, c->left = strlen(opt.request);
+    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &(struct epoll_event){EPOLLIN, {.ptr = c}});
+    put(c, &request);
     flush(c);
-}
-
-static void ready(struct conn *c)
-{
-    if (c->state == CONNECTING || c->state == HANDSHAKE)
-        connected(c);
-    else
-        read_ready(c);
 }

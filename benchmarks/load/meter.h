@@ -2,7 +2,6 @@
 #pragma once
 #include <math.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <time.h>
 
 enum { SECOND = 1000000000, LONGEST = 20000000 }; /* ns; the longest round trip told apart, us */
@@ -14,7 +13,7 @@ static uint64_t now(void)
     return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
 }
 
-/* Counts by whole microseconds: exact percentiles in constant memory; untouched pages cost nothing. */
+/* Counts by whole microseconds: exact percentiles in constant memory. */
 struct histogram {
     uint32_t bucket[LONGEST + 1];
     uint64_t n;
@@ -36,7 +35,7 @@ static double percentile(const struct histogram *h, double part)
     return 0;
 }
 
-/* Processor seconds that a process has used; pid 0 is this one, and a process that is gone has used none. */
+/* Returns the processor seconds that a process has used; pid 0 is this one. */
 static double processor_seconds(int pid)
 {
     clockid_t clock;
@@ -46,7 +45,7 @@ static double processor_seconds(int pid)
     return (double)t.tv_sec + (double)t.tv_nsec / SECOND;
 }
 
-/* What a window of time cost: begun with open_window, its shares of one core from close_window on. */
+/* What a window of time cost: its shares of one core stand here from close_window on. */
 static struct {
     int server;
     double own_used, server_used, seconds;
@@ -56,7 +55,7 @@ static struct {
 static void open_window(void)
 {
     window.own_used = processor_seconds(0);
-    window.server_used = window.server ? processor_seconds(window.server) : 0;
+    window.server_used = processor_seconds(window.server);
     window.began = now();
 }
 
@@ -64,5 +63,5 @@ static void close_window(void)
 {
     window.seconds = (double)(now() - window.began) / SECOND;
     window.own_used = (processor_seconds(0) - window.own_used) / window.seconds;
-    window.server_used = (window.server ? processor_seconds(window.server) - window.server_used : 0) / window.seconds;
+    window.server_used = (processor_seconds(window.server) - window.server_used) / window.seconds;
 }

@@ -1,6 +1,5 @@
-/* The ceiling: the least that an echo server can do. What a real server reaches is read against it. */
+/* The ceiling: the least that an echo server can do. What real servers reach is read against it. */
 #pragma once
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -21,16 +20,32 @@ static int send_all(int fd, const void *p, size_t n)
     return send(fd, p, n, MSG_NOSIGNAL) == (ssize_t)n ? 0 : -1;
 }
 
-/* Answers the generator's upgrade; returns the bytes used, 0 while it is incomplete, -1 to hang up. */
+/* Answers the upgrade; returns the bytes used, 0 while it is incomplete, -1 to hang up. */
 static ssize_t upgrade(int fd, struct peer *peer)
 {
-    static const char answer[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                                 "Sec-WebSocket-Accept: " ACCEPT "\r\n\r\n";
+    static const char answer[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                                 "Connection: Upgrade\r\nSec-WebSocket-Accept: " ACCEPT "\r\n\r\n";
     const uint8_t *end = memmem(peer->in, peer->kept, "\r\n\r\n", 4);
     if (!end)
         return 0;
     peer->open = 1;
     return send_all(fd, answer, strlen(answer)) ? -1 : end + 4 - peer->in;
+}
+
+/* Writes one whole message of at most 65,535 bytes without its mask; returns the frame's size. */
+static size_t put_frame(uint8_t *out, int opcode, const uint8_t *masked, size_t length)
+{
+    const uint8_t *mask = masked - 4;
+    size_t head = length < 126 ? 2 : 4;
+    out[0] = (uint8_t)(0x80 | opcode);
+    out[1] = (uint8_t)(head == 2 ? length : 126);
+    if (head == 4) {
+        out[2] = (uint8_t)(length >> 8);
+        out[3] = (uint8_t)length;
+    }
+    for (size_t i = 0; i < length; i++)
+        out[head + i] = masked[i] ^ mask[i % 4];
+    return head + length;
 }
 
 /* Echoes every whole frame in the buffer with one send; returns the bytes used or -1 to hang up. */
@@ -42,9 +57,7 @@ static ssize_t echo(int fd, const uint8_t *in, size_t n)
     int closing = 0;
     while (!closing && get_head(in + used, n - used, &h) && n - used >= h.size + h.length) {
         closing = h.opcode == CLOSE;
-        size += put_head(out + size, h.opcode, h.length, NULL);
-        mask_copy(out + size, in + used + h.size, h.length, in + used + h.size - 4);
-        size += h.length;
+        size += put_frame(out + size, h.opcode, in + used + h.size, h.length);
         used += h.size + h.length;
     }
     return (size && send_all(fd, out, size)) || closing ? -1 : (ssize_t)used;
@@ -85,7 +98,8 @@ static int serve(int port)
                 close(fd);
             } else if (fd >= 0) {
                 setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-                peers[fd].open = 0, peers[fd].kept = 0;
+                peers[fd].open = 0;
+                peers[fd].kept = 0;
                 epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){EPOLLIN, {.fd = fd}});
             }
         }

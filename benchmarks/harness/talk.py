@@ -1,0 +1,87 @@
+"""What the generator's clients say, and what must come back: made here, sent and compared in C."""
+
+import struct
+import wave
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from websockets.frames import Frame, Opcode
+
+from harness.generator import BENCHMARKS
+from service.codec import tier
+
+SPEECH = BENCHMARKS.parent / "tests" / "data" / "speech.wav"
+#: So many frames, as load/conn.h has room for.
+POOL = 64
+SID = "MZ00000000000000000000000000000000"
+CONNECTED = '{"event":"connected","protocol":"Call","version":"1.0.0"}'
+START = (
+    f'{{"event":"start","sequenceNumber":"1","streamSid":"{SID}","start":{{"streamSid":"{SID}",'
+    '"tracks":["inbound"],"customParameters":{},'
+    '"mediaFormat":{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1}}}'
+)
+
+
+@dataclass(frozen=True)
+class Talk:
+    """Frames, each with the payload that is due for it; `hello` goes ahead of them."""
+
+    exchanges: Sequence[tuple[bytes, bytes]]
+    hello: bytes = b""
+
+    def written(self, path: str) -> bytes:
+        """Return the generator's input: the upgrade and all of this, each behind its size."""
+        pairs = (message for exchange in self.exchanges for message in exchange)
+        messages = (upgrade(path), self.hello, *pairs)
+        return b"".join(struct.pack("I", len(message)) + message for message in messages)
+
+
+def upgrade(path: str) -> bytes:
+    """Return the request that begins a call."""
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ).encode()
+
+
+def masked(opcode: Opcode, payload: bytes, fin: bool = True) -> bytes:
+    """Return one client's frame."""
+    return Frame(opcode, payload, fin).serialize(mask=True)
+
+
+def speech(size: int) -> list[bytes]:
+    """Return different frames of that many bytes of speech."""
+    with wave.open(str(SPEECH), "rb") as wav:
+        pcm = wav.readframes(wav.getnframes())
+    frames = dict.fromkeys(pcm[at : at + size] for at in range(0, len(pcm) - size + 1, size))
+    return list(frames)[:POOL]
+
+
+def audio(says: list[bytes], hears: list[bytes]) -> Talk:
+    """Return a talk in binary frames."""
+    said = [masked(Opcode.BINARY, frame) for frame in says]
+    return Talk(list(zip(said, hears, strict=True)))
+
+
+def echoed(frames: list[bytes]) -> Talk:
+    """Return a talk of which each frame comes back as it was."""
+    return audio(frames, frames)
+
+
+def twilio(sound: bytes) -> tuple[bytes, bytes]:
+    """Return what Twilio says around mu-law audio, and what a bot that echoes says to it."""
+    payload = b64encode(sound).decode()
+    said = (
+        '{"event":"media","sequenceNumber":"3002","media":{"track":"inbound","chunk":"3001",'
+        f'"timestamp":"60000","payload":"{payload}"}},"streamSid":"{SID}"}}'
+    )
+    reply = f'{{"event":"media","streamSid":"{SID}","media":{{"payload":"{payload}"}}}}'
+    return masked(Opcode.TEXT, said.encode()), reply.encode()
+
+
+PCM = echoed(speech(320))
+MULAW = [tier("numpy", "ulaw").encode(frame) for frame in speech(320)]
+HELLO = b"".join(masked(Opcode.TEXT, text.encode()) for text in (CONNECTED, START))
+TWILIO = Talk([twilio(sound) for sound in MULAW], HELLO)
