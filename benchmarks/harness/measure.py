@@ -6,7 +6,7 @@ from dataclasses import replace
 from harness.bench import CORES, ECHOES, PER_CORE, Bench, Column, Once
 from harness.search import search
 from harness.servers import CEILING, FASTAPI, MAIN, OURS, Kind, Report, Server
-from harness.talk import MULAW, POOL, TWILIO, audio, echoed, speech
+from harness.talk import MULAW, POOL, TWILIO, audio, echoed, said
 from service.codec import available, tier
 
 FRAME_SECONDS = 0.02
@@ -51,7 +51,7 @@ def echo(bench: Bench) -> None:
         bench.measure(
             f"Echoes a second, {size}-byte frames, 50 connections",
             [*ECHOES, *CORES],
-            [replace(kind, talk=echoed(speech(size))) for kind in kinds],
+            [replace(kind, talk=echoed(said(size))) for kind in kinds],
             closed_loop(bench),
             versus="rate",
             short=True,
@@ -275,7 +275,7 @@ def late_wake_ups(before: Report, after: Report) -> Report:
 
 def codecs(bench: Bench) -> None:
     """Compare what this service does with a frame: each codec tier, both ways of transcoding."""
-    kinds, pcm = [], speech(320)
+    kinds, pcm = [], said(320)
     for name in available():
         codec = tier(name, "ulaw")
         mulaw = [codec.encode(frame) for frame in pcm]

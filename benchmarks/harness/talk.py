@@ -1,17 +1,15 @@
 """What the generator's clients say, and what must come back: made here, sent and compared in C."""
 
 import struct
-import wave
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from websockets.frames import Frame, Opcode
 
-from harness.generator import BENCHMARKS
+from harness.turns import frames, speech
 from service.codec import tier
 
-SPEECH = BENCHMARKS.parent / "tests" / "data" / "speech.wav"
 #: So many frames, as load/conn.h has room for.
 POOL = 64
 SID = "MZ00000000000000000000000000000000"
@@ -51,18 +49,15 @@ def masked(opcode: Opcode, payload: bytes, fin: bool = True) -> bytes:
     return Frame(opcode, payload, fin).serialize(mask=True)
 
 
-def speech(size: int) -> list[bytes]:
+def said(size: int) -> list[bytes]:
     """Return different frames of that many bytes of speech."""
-    with wave.open(str(SPEECH), "rb") as wav:
-        pcm = wav.readframes(wav.getnframes())
-    frames = dict.fromkeys(pcm[at : at + size] for at in range(0, len(pcm) - size + 1, size))
-    return list(frames)[:POOL]
+    return list(dict.fromkeys(frames(speech(), size)))[:POOL]
 
 
 def audio(says: list[bytes], hears: list[bytes]) -> Talk:
     """Return a talk in binary frames."""
-    said = [masked(Opcode.BINARY, frame) for frame in says]
-    return Talk(list(zip(said, hears, strict=True)))
+    sent = [masked(Opcode.BINARY, frame) for frame in says]
+    return Talk(list(zip(sent, hears, strict=True)))
 
 
 def echoed(frames: list[bytes]) -> Talk:
@@ -73,15 +68,15 @@ def echoed(frames: list[bytes]) -> Talk:
 def twilio(sound: bytes) -> tuple[bytes, bytes]:
     """Return what Twilio says around mu-law audio, and what a bot that echoes says to it."""
     payload = b64encode(sound).decode()
-    said = (
+    media = (
         '{"event":"media","sequenceNumber":"3002","media":{"track":"inbound","chunk":"3001",'
         f'"timestamp":"60000","payload":"{payload}"}},"streamSid":"{SID}"}}'
     )
     reply = f'{{"event":"media","streamSid":"{SID}","media":{{"payload":"{payload}"}}}}'
-    return masked(Opcode.TEXT, said.encode()), reply.encode()
+    return masked(Opcode.TEXT, media.encode()), reply.encode()
 
 
-PCM = echoed(speech(320))
-MULAW = [tier("numpy", "ulaw").encode(frame) for frame in speech(320)]
+PCM = echoed(said(320))
+MULAW = [tier("numpy", "ulaw").encode(frame) for frame in said(320)]
 HELLO = b"".join(masked(Opcode.TEXT, text.encode()) for text in (CONNECTED, START))
 TWILIO = Talk([twilio(sound) for sound in MULAW], HELLO)

@@ -1,11 +1,37 @@
 """Timing in turns, round by round, so that a noisy moment of the machine meets all that compare."""
 
-from collections.abc import Callable, Hashable
+import wave
+from collections.abc import Callable, Hashable, Iterable
+from statistics import median
 from time import perf_counter
 from typing import TypeVar
 
+from harness.generator import BENCHMARKS
+
 Key = TypeVar("Key", bound=Hashable)
+SPEECH = BENCHMARKS.parent / "tests" / "data" / "speech.wav"
 FEWEST_ROUNDS = 3
+
+
+def speech() -> bytes:
+    """Return seconds of speech, as PCM16 at 8 kHz."""
+    with wave.open(str(SPEECH), "rb") as wav:
+        return wav.readframes(wav.getnframes())
+
+
+def frames(pcm: bytes, size: int) -> list[bytes]:
+    """Return all whole frames of that many bytes."""
+    return [pcm[at : at + size] for at in range(0, len(pcm) - size + 1, size)]
+
+
+def each(convert: Callable[[bytes], object], sounds: Iterable[bytes]) -> Callable[[], None]:
+    """Return the work of converting all sounds, one after the other."""
+
+    def work() -> None:
+        for sound in sounds:
+            convert(sound)
+
+    return work
 
 
 def in_turns(works: dict[Key, Callable[[], None]], seconds: float) -> dict[Key, list[float]]:
@@ -18,3 +44,8 @@ def in_turns(works: dict[Key, Callable[[], None]], seconds: float) -> dict[Key, 
             work()
             rounds[key].append(perf_counter() - began)
     return rounds
+
+
+def ratio(mine: list[float], its: list[float]) -> float:
+    """Return the median of the rounds' own ratios."""
+    return median(a / b for a, b in zip(mine, its, strict=True))
