@@ -62,9 +62,9 @@ static int counts(uint64_t t)
 
 static void on_open(struct conn *c)
 {
-    if (mode == SOAK) /* a life of 2 to 20 seconds */
-        c->deadline = now() + nanoseconds(2 + 18.0 * rand() / RAND_MAX);
-    else if (mode == HOLD)
+    c->deadline = now() + nanoseconds(2 + 18.0 * rand() / RAND_MAX); /* a soak's life */
+    c->way = rand() % 4;
+    if (mode == HOLD)
         send_another(c);
 }
 
@@ -98,7 +98,7 @@ static uint64_t outstanding(void)
 {
     uint64_t n = 0;
     for (int i = 0; i < n_conns; i++)
-        if (conns[i].state == OPEN || conns[i].state == DRAINING)
+        if (conns[i].state == OPEN)
             n += conns[i].due - conns[i].replies;
     return n;
 }
@@ -174,33 +174,22 @@ static void send_due(uint64_t *next)
     }
 }
 
-/* Ends a life that is over, in one of four ways. */
-static void end_life(struct conn *c, uint64_t t)
-{
-    int way = rand() % 4;
-    if (way == 2) /* vanishes with a reset */
-        setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
-    if (way >= 2) { /* vanishes without a close frame */
-        drop(c, NULL);
-    } else {
-        c->state = DRAINING;
-        c->deadline = t + nanoseconds(patience);
-    }
-}
-
-/* Ends lives that are over, and starts new ones in their place. */
+/* Ends lives that are over, in one of four ways, and starts new ones in their place. */
 static void churn(void)
 {
+    static const struct linger reset = {1, 0};
     uint64_t t = now();
     for (int i = 0; i < n_conns; i++) {
         struct conn *c = &conns[i];
         if (c->state == GONE && pending < AT_ONCE) {
             start(c);
-        } else if (c->state == OPEN && t >= c->deadline) {
-            end_life(c, t);
-        } else if (c->state == DRAINING && (c->replies == c->due || t >= c->deadline)) {
-            count.lost += c->due - c->replies;
-            begin_close(c, t + nanoseconds(patience));
+        } else if (c->state == OPEN && t >= c->deadline && c->way < 2) {
+            if (c->replies == c->due) /* or else as soon as that is so */
+                begin_close(c, t + nanoseconds(patience));
+        } else if (c->state == OPEN && t >= c->deadline) { /* vanishes without a close frame */
+            if (c->way == 2)
+                setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+            drop(c, NULL);
         } else if (c->state == CLOSING && t >= c->deadline) {
             drop(c, &count.errors); /* the server let a close frame go unanswered */
         }

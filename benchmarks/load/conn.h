@@ -13,11 +13,11 @@
 #include "wire.h"
 
 enum { RING = 8, POOL = 64, MESSAGE_MAX = 2048, IN_MAX = 1 << 14 };
-enum state { GONE, UPGRADING, OPEN, DRAINING, CLOSING };
+enum state { GONE, UPGRADING, OPEN, CLOSING };
 
 struct conn {
     enum state state;
-    int fd, slot, said_close;
+    int fd, slot, said_close, way;     /* way: in which a life of a soak ends */
     uint32_t due, sent, replies;       /* frames scheduled, begun, answered */
     uint64_t first, deadline;          /* its frame 0 in the schedule; when its life is over */
     uint64_t best;                     /* of a listener: when its call began, by the best frame */
@@ -71,7 +71,7 @@ static void drop(struct conn *c, uint64_t *why)
 /* The peer or the network ended it: what that means depends on how far the connection was. */
 static void failed(struct conn *c, uint64_t *otherwise)
 {
-    if (c->state == OPEN || c->state == DRAINING)
+    if (c->state == OPEN)
         count.lost += c->due - c->replies;
     drop(c, c->state < OPEN ? &count.refused : c->state == CLOSING ? NULL : otherwise);
 }

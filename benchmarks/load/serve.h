@@ -20,18 +20,6 @@ static int send_all(int fd, const void *p, size_t n)
     return send(fd, p, n, MSG_NOSIGNAL) == (ssize_t)n ? 0 : -1;
 }
 
-/* Answers the upgrade; returns the bytes used, 0 while it is incomplete, -1 to hang up. */
-static ssize_t upgrade(int fd, struct peer *peer)
-{
-    static const char answer[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                                 "Connection: Upgrade\r\nSec-WebSocket-Accept: " ACCEPT "\r\n\r\n";
-    const uint8_t *end = memmem(peer->in, peer->kept, "\r\n\r\n", 4);
-    if (!end)
-        return 0;
-    peer->open = 1;
-    return send_all(fd, answer, strlen(answer)) ? -1 : end + 4 - peer->in;
-}
-
 /* Writes one whole message of at most 65,535 bytes without its mask; returns the frame's size. */
 static size_t put_frame(uint8_t *out, int opcode, const uint8_t *masked, size_t length)
 {
@@ -48,33 +36,44 @@ static size_t put_frame(uint8_t *out, int opcode, const uint8_t *masked, size_t 
     return head + length;
 }
 
-/* Echoes every whole frame in the buffer with one send; returns the bytes used or -1 to hang up. */
-static ssize_t echo(int fd, const uint8_t *in, size_t n)
+/* Echoes every whole frame in the buffer with one send. */
+static int echo(int fd, struct peer *peer)
 {
     static uint8_t out[IN];
     struct head h;
     size_t used = 0, size = 0;
     int closing = 0;
-    while (!closing && get_head(in + used, n - used, &h) && n - used >= h.size + h.length) {
+    while (!closing && get_head(peer->in + used, peer->kept - used, &h) &&
+           peer->kept - used >= h.size + h.length) {
         closing = h.opcode == CLOSE;
-        size += put_frame(out + size, h.opcode, in + used + h.size, h.length);
+        size += put_frame(out + size, h.opcode, peer->in + used + h.size, h.length);
         used += h.size + h.length;
     }
-    return (size && send_all(fd, out, size)) || closing ? -1 : (ssize_t)used;
+    peer->kept -= used;
+    memmove(peer->in, peer->in + used, peer->kept);
+    return (size && send_all(fd, out, size)) || closing ? -1 : 0;
 }
 
+/* Answers the upgrade, behind which the generator says nothing until it has the answer. */
+static int upgrade(int fd, struct peer *peer)
+{
+    static const char answer[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                                 "Connection: Upgrade\r\nSec-WebSocket-Accept: " ACCEPT "\r\n\r\n";
+    if (!memmem(peer->in, peer->kept, "\r\n\r\n", 4))
+        return 0;
+    peer->open = 1;
+    peer->kept = 0;
+    return send_all(fd, answer, strlen(answer));
+}
+
+/* Reads what has come and answers it; returns -1 to hang up. */
 static int serve_ready(int fd, struct peer *peer)
 {
     ssize_t got = recv(fd, peer->in + peer->kept, IN - peer->kept, 0);
     if (got <= 0) /* gone, or a frame longer than the generator's are */
         return -1;
     peer->kept += (size_t)got;
-    ssize_t used = peer->open ? echo(fd, peer->in, peer->kept) : upgrade(fd, peer);
-    if (used < 0)
-        return -1;
-    peer->kept -= (size_t)used;
-    memmove(peer->in, peer->in + used, peer->kept);
-    return 0;
+    return peer->open ? echo(fd, peer) : upgrade(fd, peer);
 }
 
 static int serve(int port)
