@@ -14,9 +14,9 @@ from pathlib import Path
 
 import trio
 from harness import abuse
-from harness.generator import BenchmarkError, Cores
+from harness.generator import GENERATOR_CORE, busy
 from harness.probes import PATIENCE, probe
-from harness.servers import FAULTS, OURS, ROOT, Kind, Pool, Report, Server
+from harness.servers import FAULTS, OURS, ROOT, Kind, Report, Server, serving
 
 #: The good streams: so many, a frame of 320 bytes each 20 ms.
 STREAMS = 50
@@ -94,7 +94,7 @@ def suffer(server: Server, name: str, callers: int, seconds: float) -> dict[str,
     return promises
 
 
-def flood(pool: Pool, kind: Kind, floods: list[str], quick: bool) -> bool:
+def flood(kind: Kind, floods: list[str], quick: bool) -> bool:
     """Print the table of the good streams beside each kind of flood; return whether all is kept."""
     numbers, seconds = ((1, 20), 1.0) if quick else ((1, 3, 20), 5.0)
     print(f"\n{STREAMS} real-time streams beside callers that flood and read; times in ms")
@@ -105,23 +105,20 @@ def flood(pool: Pool, kind: Kind, floods: list[str], quick: bool) -> bool:
     kept: dict[str, bool] = {}
     for name in floods:
         for number in numbers:
-            with pool.use(kind) as server:
+            with serving(kind) as server:
                 for promise, holds in suffer(server, name, number, seconds).items():
                     kept[promise] = kept.get(promise, True) and holds
     return verdict(kept)
 
 
-def memory(pool: Pool, kind: Kind, quick: bool) -> bool:
+def memory(kind: Kind, quick: bool) -> bool:
     """Print the table of the memory that each kind of hoarding caller costs."""
     print("\nMemory for each caller: how far the service's resident memory grew at its peak")
     header("what the caller does", "callers", "KiB for each", "at most", "cut off by the service")
     kept = []
     for name, (callers, most_kib, hoard) in abuse.HOARDS.items():
         number = callers // 5 if quick else callers
-        with pool.use(kind, fresh=True) as server:
-            # What is loaded or cached once must not look like growth.
-            server.load("echo", kind, conns=10, seconds=0.5)
-            server.settled(patience=3)
+        with serving(kind) as server:
             before = server.rss_kib()
             with abuse.beside(server, {name: (hoard, number)}) as counts:
                 grown = (peak(server) - before) / number
@@ -171,13 +168,13 @@ class Sample:
         )
 
 
-def soak(pool: Pool, kind: Kind, callers: abuse.Callers, streams: int, seconds: float) -> bool:
+def soak(kind: Kind, callers: abuse.Callers, streams: int, seconds: float) -> bool:
     """Run callers who misbehave, and streams that come and go; print the memory over time."""
     print(f"\n{kind.handler}, for {seconds:g} s, {streams} real-time streams that come and go, and")
     print(*(f"{number} of: {name}" for name, (_, number) in callers.items()), sep="\n", end="\n\n")
     samples: list[Sample] = []
     promises: dict[str, bool] = {}
-    with pool.use(kind, fresh=True) as server:
+    with serving(kind) as server:
         began = time.monotonic()
         before = Sample.take(server, began)
         with ExitStack() as stack:
@@ -244,27 +241,27 @@ def growth(samples: list[Sample]) -> float:
     return statistics.median(counted[-width:]) - statistics.median(counted[:width])
 
 
-def run(pool: Pool, arguments: argparse.Namespace) -> bool:
+def run(arguments: argparse.Namespace) -> bool:
     """Run the parts that were asked for; return whether every promise holds."""
     kind, quick, parts = replace(OURS, root=arguments.service), arguments.quick, arguments.only
     seconds = 60 * (arguments.minutes or (0.5 if quick else 5))
     kept = []
     if "flood" in parts:
-        kept.append(flood(pool, kind, arguments.floods, quick))
+        kept.append(flood(kind, arguments.floods, quick))
     if "memory" in parts:
-        kept.append(memory(pool, kind, quick))
+        kept.append(memory(kind, quick))
     if "handlers" in parts:
         talkers = {name: (talker, TALKERS_EACH) for name, talker in abuse.TALKERS.items()}
-        kept.append(soak(pool, replace(kind, handler="bots:moody"), talkers, 0, seconds))
+        kept.append(soak(replace(kind, handler="bots:moody"), talkers, 0, seconds))
     if "soak" in parts:
         bad = {name: (flooder, arguments.bad) for name, flooder in abuse.FLOODS.items()}
         bad |= {name: (rude, 10 * arguments.bad) for name, rude in abuse.RUDE.items()}
-        kept.append(soak(pool, kind, bad if arguments.bad else {}, arguments.streams, seconds))
+        kept.append(soak(kind, bad if arguments.bad else {}, arguments.streams, seconds))
     return all(kept)
 
 
-def main() -> int:
-    """Run it and return the exit status."""
+def main() -> None:
+    """Run it, and exit with 1 if a promise is broken."""
     everything = ["flood", "memory", "handlers", "soak"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="short runs, not for quoting")
@@ -275,16 +272,10 @@ def main() -> int:
     parser.add_argument("--bad", type=int, default=1, help="flooders of each kind in the soak")
     parser.add_argument("--service", type=Path, default=ROOT, metavar="DIR", help="a checkout")
     arguments = parser.parse_args()
-    cores = Cores.choose()
-    try:
-        with Pool(cores) as pool:
-            print(f"{arguments.service}; {cores.busy():.0%} of both cores was in use before")
-            os.sched_setaffinity(0, {cores.generator})
-            return 0 if run(pool, arguments) else 1
-    except BenchmarkError as error:
-        print(error, file=sys.stderr)
-        return 1
+    print(f"{arguments.service}; {busy():.0%} of both cores was in use before")
+    os.sched_setaffinity(0, {GENERATOR_CORE})
+    sys.exit(not run(arguments))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

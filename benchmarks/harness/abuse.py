@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 import trio
 from websockets.frames import Frame, Opcode
 
+from harness.generator import GENERATOR_CORE
 from harness.servers import Server
 from harness.talk import masked, upgrade
 
@@ -215,7 +216,7 @@ def beside(server: Server, who: Callers) -> Iterator[dict[str, Count]]:
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    arguments = (server.cores.generator, server.port, who, theirs)
+    arguments = (GENERATOR_CORE, server.port, who, theirs)
     callers = context.Process(target=process, args=arguments, daemon=True)
     callers.start()
     counts: dict[str, Count] = {}

@@ -9,7 +9,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from harness.servers import OURS, Kind, Pool, Report, Server, ServerError
+from harness.servers import OURS, Kind, Report, Server, ServerError, serving
 
 Once = Callable[[Server, Kind], Report]
 
@@ -36,7 +36,6 @@ CORES = [
 class Bench:
     """What every measurement needs: the servers, how long to measure, and where to tell it."""
 
-    pool: Pool
     kinds: list[Kind]
     quick: bool
     console: Console
@@ -44,10 +43,6 @@ class Bench:
     def seconds(self, full: float) -> float:
         """Return how long a run takes that takes so long in full."""
         return full * 0.4 if self.quick else full
-
-    def rounds(self, short: bool) -> int:
-        """Return how often to measure, which is more often what is over soon."""
-        return (3 if short else 1) if self.quick else (9 if short else 3)
 
     def only(self, *kinds: Kind) -> list[Kind]:
         """Return those of these that are in this run."""
@@ -68,7 +63,6 @@ class Bench:
         *,
         versus: str = "",
         short: bool = False,
-        fresh: bool = False,
         notes: Sequence[str] = (),
     ) -> None:
         """Measure each kind once a round, and show the table of the rounds' medians.
@@ -77,15 +71,16 @@ class Bench:
         `versus`, a column has this service's figure of that name divided by the row's.
         """
         samples: dict[str, list[Report]] = {kind.title: [] for kind in kinds}
-        steps = [kind for n in range(self.rounds(short)) for kind in kinds[:: (-1) ** n]]
-        said = list(notes)
+        rounds = 1 if self.quick else 9 if short else 3
+        steps = [kind for n in range(rounds) for kind in kinds[:: (-1) ** n]]
+        said = dict.fromkeys(notes)
         for step, kind in enumerate(steps):
             self.tell(f"{title}: {kind.title}, {step} of {len(steps)}")
             try:
-                with self.pool.use(kind, fresh=fresh) as server:
+                with serving(kind) as server:
                     samples[kind.title].append(once(server, kind))
             except (ServerError, OSError, psutil.Error) as error:
-                said.append(f"{kind.title}: {error}")
+                said[f"{kind.title}: {error}"] = None
         if versus:
             columns = [*columns, Column(f"{versus}: this service / it", "versus", "{:.2f}x")]
         table = Table("server", title=title, title_justify="left")
@@ -99,7 +94,8 @@ class Bench:
                 form.format(figures[key]) if key in figures else "" for _, key, form in columns
             ]
             table.add_row(row, *cells, style="bold" if row == OURS.title else None)
-            said += [f"{row}: {warning}" for warning in warnings(figures, ECHOES[0] in columns)]
+            closed_loop = ECHOES[0] in columns
+            said |= {f"{row}: {warning}": None for warning in warnings(figures, closed_loop)}
         self.tell("")
         self.console.print(table)
         for note in said:

@@ -3,38 +3,26 @@
 import hashlib
 import os
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 BENCHMARKS = Path(__file__).resolve().parent.parent
 SOURCES = [BENCHMARKS / "load.c", *sorted((BENCHMARKS / "load").glob("*.h"))]
+#: Servers have the first core that this process may use, the generator the second, if any.
+SERVER_CORE, GENERATOR_CORE = (sorted(os.sched_getaffinity(0)) * 2)[:2]
 
 
 class BenchmarkError(Exception):
     """The run cannot go on; faults of a server are in the reports instead."""
 
 
-@dataclass(frozen=True)
-class Cores:
-    """The core that servers run on and the one that the generator has to itself."""
-
-    server: int
-    generator: int
-
-    @classmethod
-    def choose(cls) -> "Cores":
-        """Take the first two cores that this process may use; with one core, both share it."""
-        usable = sorted(os.sched_getaffinity(0))
-        return cls(usable[0], usable[min(1, len(usable) - 1)])
-
-    def busy(self) -> float:
-        """Return the share of both cores that others use now; figures of a busy machine are low."""
-        # psutil takes a shorter interval for a second, and so an idle core for a busy one.
-        times = psutil.cpu_times_percent(interval=1, percpu=True)
-        idle = [times[core].idle + times[core].iowait for core in (self.server, self.generator)]
-        return 1 - float(sum(idle)) / 200
+def busy() -> float:
+    """Return the share of both cores that others use now; figures of a busy machine are low."""
+    # psutil takes a shorter interval for a second, and so an idle core for a busy one.
+    times = psutil.cpu_times_percent(interval=1, percpu=True)
+    idle = [times[core].idle + times[core].iowait for core in (SERVER_CORE, GENERATOR_CORE)]
+    return 1 - float(sum(idle)) / 200
 
 
 def compiled() -> Path:

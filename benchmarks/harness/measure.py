@@ -202,7 +202,6 @@ def memory(bench: Bench) -> None:
         # The ceiling tells nothing where only a server's cost counts.
         [kind for kind in bench.kinds if kind is not CEILING],
         once,
-        fresh=True,
         notes=["the kernel's socket buffers are not in it"],
     )
 

@@ -1,4 +1,4 @@
-"""The servers under comparison: how each is started, waited for, loaded, kept still and ended."""
+"""The servers under comparison: how each is started, waited for, loaded and ended."""
 
 import contextlib
 import json
@@ -10,13 +10,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
 import psutil
+import trustme
 
-from harness.generator import BENCHMARKS, BenchmarkError, Cores, compiled
+from harness.generator import BENCHMARKS, GENERATOR_CORE, SERVER_CORE, BenchmarkError, compiled
 from harness.talk import PCM, Talk
 
 ROOT = BENCHMARKS.parent
@@ -42,11 +43,6 @@ class Kind:
     root: Path = ROOT  # the checkout that the service runs from
     handler: str = "echo"  # of this service
 
-    @property
-    def process(self) -> tuple[str, bool, Path, str]:
-        """The key of the process: rows that differ only in their path share one."""
-        return self.name, self.tls, self.root, self.handler
-
 
 OURS = Kind("rt-audio", "rt-audio-pipeline", "/ws/audio?codec=numpy")
 CEILING = Kind("ceiling", "C, epoll, minimal (ceiling)")
@@ -71,14 +67,13 @@ def on(core: int) -> Callable[[], None]:
 
 
 class Server:
-    """One server process on the server's core. `pem` is its certificate and key, for TLS."""
+    """One server process on the server's core, with the certificate and key in `folder` for TLS."""
 
-    def __init__(self, kind: Kind, cores: Cores, pem: str) -> None:
-        self.kind, self.cores = kind, cores
+    def __init__(self, kind: Kind, folder: Path) -> None:
+        self.kind = kind
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
-        port, tls = str(self.port), [pem] if kind.tls else []
-        self.log = tempfile.TemporaryFile()  # noqa: SIM115, open for as long as the server runs
+        port, pem = str(self.port), folder / "server.pem"
         environment = {
             "RT_AUDIO_LOG_LEVEL": "warning",
             "RT_AUDIO_MAX_SESSIONS": "20000",
@@ -86,30 +81,36 @@ class Server:
             "RT_AUDIO_DIALECTS": "twilio",
             "PYTHONPATH": str(BENCHMARKS),
         }
-        if tls:
-            environment |= {"RT_AUDIO_TLS_CERT_FILE": pem, "RT_AUDIO_TLS_KEY_FILE": pem}
-        commands = {
-            CEILING.name: [str(compiled()), "serve", port],
-            OURS.name: [
+        tls = []
+        if kind.tls:
+            issued = trustme.CA().issue_cert("127.0.0.1")
+            issued.private_key_and_cert_chain_pem.write_to_path(str(pem))
+            environment |= {"RT_AUDIO_TLS_CERT_FILE": str(pem), "RT_AUDIO_TLS_KEY_FILE": str(pem)}
+            tls = [str(pem)]
+        if kind.name == CEILING.name:
+            command = [str(compiled()), "serve", port]
+        elif kind.name == OURS.name:
+            command = [
                 sys.executable,
                 "-m",
                 "service",
                 "serve",
                 "--host=127.0.0.1",
-                "--port",
-                port,
-            ],
-        }
-        peer = [sys.executable, str(BENCHMARKS / "peers.py"), kind.name, port, *tls]
-        self.process = psutil.Popen(
-            commands.get(kind.name, peer),
-            cwd=kind.root,
-            env=os.environ | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=self.log,
-            preexec_fn=on(cores.server),
-        )
+                f"--port={port}",
+            ]
+        else:
+            command = [sys.executable, str(BENCHMARKS / "peers.py"), kind.name, port, *tls]
+        self.log = folder / "log"
+        with self.log.open("wb") as log:
+            self.process = psutil.Popen(
+                command,
+                cwd=kind.root,
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=on(SERVER_CORE),
+            )
 
     def wait_until_up(self) -> None:
         """Return when the port accepts a connection; raise ServerError when it takes too long."""
@@ -120,15 +121,8 @@ class Server:
                 return
             except OSError:
                 time.sleep(0.05)
-        self.stop()
-        self.log.seek(0)
-        tail = self.log.read().decode(errors="replace")[-800:]
-        raise ServerError(f"{self.kind.title} did not start:\n{tail}")
-
-    def stop(self) -> None:
-        """End the process, by force: nothing is measured any more."""
-        self.process.kill()
-        self.process.wait()
+        last = self.log.read_text(errors="replace").splitlines()[-1:]
+        raise ServerError(f"{self.kind.title} did not start: {last}")
 
     @contextlib.contextmanager
     def loaded(self, mode: str, kind: Kind, **options: float) -> "Iterator[Callable[[], Report]]":
@@ -141,7 +135,7 @@ class Server:
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            preexec_fn=on(self.cores.generator),
+            preexec_fn=on(GENERATOR_CORE),
         ) as generator:
             said, report = generator.stdin, generator.stdout
             assert said
@@ -188,44 +182,20 @@ def report_from(line: bytes) -> Report:
     return report | {"faults": sum(report.get(fault, 0) for fault in FAULTS)}
 
 
-@dataclass
-class Pool:
-    """Starts each server once, and keeps all but the one in use stopped (SIGSTOP).
-
-    A stopped server cannot take a cycle from the measured one, so rounds can be interleaved without
-    paying each server's start again in every round.
-    """
-
-    cores: Cores
-    pem: str = ""
-    running: dict[tuple[str, bool, Path, str], Server] = field(default_factory=dict)
-
-    def __enter__(self) -> "Pool":
-        """Raise this process's limit of open files, and so the servers' and the generator's."""
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        """End every server."""
-        while self.running:
-            self.running.popitem()[1].stop()
-
-    @contextlib.contextmanager
-    def use(self, kind: Kind, *, fresh: bool = False) -> Iterator[Server]:
-        """Lend the server of this kind, alone on its core; a fresh one is ended afterwards."""
-        server = None if fresh else self.running.pop(kind.process, None)
-        if server is None or server.process.poll() is not None:
-            server = Server(kind, self.cores, self.pem)
-        keep = False
+@contextlib.contextmanager
+def serving(kind: Kind) -> Iterator[Server]:
+    """Run a server of this kind, alone on its core, for the time of the block."""
+    # This process's limit of open files becomes that of the servers and of the generator.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(kind, Path(folder))
         try:
-            server.process.resume()
             server.wait_until_up()
+            # What is loaded or cached at the first call is measured nowhere.
+            server.load("echo", kind, conns=10, seconds=0.1, warmup=0)
+            server.settled(patience=3)
             yield server
-            keep = not fresh and server.process.poll() is None and server.settled(patience=3)
         finally:
-            if keep:
-                server.process.suspend()
-                self.running[kind.process] = server
-            else:
-                server.stop()
+            server.process.kill()
+            server.process.wait()
