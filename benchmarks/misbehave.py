@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -138,73 +138,52 @@ def peak(server: Server) -> float:
     return most
 
 
-@dataclass(frozen=True)
-class Sample:
-    """The service's memory, files and sessions, `seconds` after the start."""
-
-    seconds: float
-    rss_mib: float
-    files: int
-    sessions: float
-
-    @classmethod
-    def take(cls, server: Server, began: float) -> "Sample":
-        """Read the process's figures, and the gauge from /metrics."""
-        return cls(
-            time.monotonic() - began,
-            server.rss_kib() / 1024,
-            server.process.num_fds(),
-            server.metrics()["rt_audio_sessions_active"],
-        )
-
-    def rested(self, before: "Sample") -> bool:
-        """Return whether sessions and files are back where they were, but for two files."""
-        return self.sessions == 0 and self.files <= before.files + 2
-
-    def __str__(self) -> str:
-        return (
-            f"{self.seconds:6.0f} s  {self.rss_mib:7.1f} MiB  "
-            f"{self.files:5} files  {self.sessions:5.0f} sessions"
-        )
+def state(server: Server) -> dict[str, float]:
+    """Print and return the service's memory, its open files, and the sessions on its gauge."""
+    now = {
+        "MiB": server.rss_kib() / 1024,
+        "files": server.process.num_fds(),
+        "sessions": server.metrics()["rt_audio_sessions_active"],
+    }
+    print(*(f"{value:9.1f} {name}" for name, value in now.items()), flush=True)
+    return now
 
 
 def soak(kind: Kind, callers: abuse.Callers, streams: int, seconds: float) -> bool:
     """Run callers who misbehave, and streams that come and go; print the memory over time."""
     print(f"\n{kind.handler}, for {seconds:g} s, {streams} real-time streams that come and go, and")
     print(*(f"{number} of: {name}" for name, (_, number) in callers.items()), sep="\n", end="\n\n")
-    samples: list[Sample] = []
     promises: dict[str, bool] = {}
+    looks = max(12, round(seconds / 10))
     with serving(kind) as server:
-        began = time.monotonic()
-        before = Sample.take(server, began)
+        before = state(server)
         with ExitStack() as stack:
             counts = stack.enter_context(abuse.beside(server, callers))
             options = {"seconds": seconds, "warmup": LEAD_SECONDS, "patience": PATIENCE}
             load = server.loaded("soak", kind, conns=streams, **options)
             good = stack.enter_context(load) if streams else None
-            until = time.monotonic() + seconds
-            while time.monotonic() < until:
-                time.sleep(min(10, seconds / 12))
-                samples.append(Sample.take(server, began))
-                print(samples[-1], flush=True)
+            sizes = []
+            for _ in range(looks):
+                time.sleep(seconds / looks)
+                sizes.append(state(server)["MiB"])
             if good:
                 promises |= well_served(good())
-        after = wait_for_rest(server, before)
+        deadline = time.monotonic() + REST_SECONDS
+        while not (rested := at_rest(before, state(server))) and time.monotonic() < deadline:
+            time.sleep(2)
         bugs = server.metrics()["rt_audio_handler_errors_total"]
-    print(f"before: {before}\nafter:  {after}\n{bugs:7,.0f} bugs of the handler")
+    print(f"\n{bugs:7,.0f} bugs of the handler")
     for name, count in counts.items():
         print(f"{count.calls:7,} calls, {count.sent / abuse.MIB:10,.1f} MiB: {name}")
-    grown = growth(samples)
-    return verdict(
-        promises
-        | {
-            f"memory grew {grown:+.1f} MiB after the first minute, {GROWTH_MIB:g} allowed": (
-                grown <= GROWTH_MIB
-            ),
-            f"open files: {before.files} before, {after.files} after": after.rested(before),
-            f"sessions gauge: {after.sessions:.0f}": after.sessions == 0,
-        }
-    )
+    grown = growth(sizes, settled=min(60, seconds / 3) / seconds)
+    promise = f"memory grew {grown:+.1f} MiB after the first minute, {GROWTH_MIB:g} allowed"
+    promises |= {promise: grown <= GROWTH_MIB, "all sessions ended, and their files": rested}
+    return verdict(promises)
+
+
+def at_rest(before: dict[str, float], after: dict[str, float]) -> bool:
+    """Return whether sessions and files are back where they were, but for two files."""
+    return after["sessions"] == 0 and after["files"] <= before["files"] + 2
 
 
 def well_served(good: Report) -> dict[str, bool]:
@@ -219,24 +198,12 @@ def well_served(good: Report) -> dict[str, bool]:
     }
 
 
-def wait_for_rest(server: Server, before: Sample) -> Sample:
-    """Wait until the service has worked off the callers' last bytes; return its state then."""
-    began = time.monotonic()
-    while True:
-        after = Sample.take(server, began)
-        if after.rested(before) or after.seconds > REST_SECONDS:
-            return after
-        time.sleep(0.5)
+def growth(sizes: list[float], settled: float) -> float:
+    """Return how far memory grew from after the settled part of a soak to the end.
 
-
-def growth(samples: list[Sample]) -> float:
-    """Return how far resident memory grew, in MiB, from after the first minute to the end.
-
-    Both ends are medians of up to six samples. A run of less than three minutes takes its first
-    third for the first minute.
+    Both ends are medians of up to six samples.
     """
-    settled = min(60.0, samples[-1].seconds / 3)
-    counted = [sample.rss_mib for sample in samples if sample.seconds > settled]
+    counted = sizes[round(settled * len(sizes)) :]
     width = max(1, min(6, len(counted) // 2))
     return statistics.median(counted[-width:]) - statistics.median(counted[:width])
 

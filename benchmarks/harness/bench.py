@@ -62,7 +62,7 @@ class Bench:
         once: Once,
         *,
         versus: str = "",
-        short: bool = False,
+        rounds: int = 3,
         notes: Sequence[str] = (),
     ) -> None:
         """Measure each kind once a round, and show the table of the rounds' medians.
@@ -71,8 +71,8 @@ class Bench:
         `versus`, a column has this service's figure of that name divided by the row's.
         """
         samples: dict[str, list[Report]] = {kind.title: [] for kind in kinds}
-        rounds = 1 if self.quick else 9 if short else 3
-        steps = [kind for n in range(rounds) for kind in kinds[:: (-1) ** n]]
+        times = range(1 if self.quick else rounds)
+        steps = [kind for n in times for kind in kinds[:: (-1) ** n]]
         said = dict.fromkeys(notes)
         for step, kind in enumerate(steps):
             self.tell(f"{title}: {kind.title}, {step} of {len(steps)}")

@@ -54,7 +54,7 @@ def echo(bench: Bench) -> None:
             [replace(kind, talk=echoed(said(size))) for kind in kinds],
             closed_loop(bench),
             versus="rate",
-            short=True,
+            rounds=9,
         )
 
 
@@ -127,7 +127,7 @@ def telephony(bench: Bench) -> None:
         kinds,
         closed_loop(bench),
         versus="cost",
-        short=True,
+        rounds=9,
     )
     bench.measure(
         "Twilio: round trips at 200 real-time streams",
@@ -176,7 +176,7 @@ def latency(bench: Bench) -> None:
         [*columns, LATE],
         bench.kinds,
         once,
-        short=True,
+        rounds=9,
         notes=["empty: at this load frames were lost or waited for more than a second"],
     )
 
@@ -215,7 +215,7 @@ def storm(bench: Bench) -> None:
         bench.kinds,
         closed_loop(bench, "storm", clients, seconds=15),
         versus="rate",
-        short=True,
+        rounds=9,
     )
 
 
@@ -227,7 +227,7 @@ def tls(bench: Bench) -> None:
         [replace(kind, tls=True) for kind in bench.only(OURS, FASTAPI)],
         closed_loop(bench),
         versus="rate",
-        short=True,
+        rounds=9,
     )
 
 
