@@ -61,7 +61,7 @@ def suffer(server: Server, name: str, callers: int, seconds: float) -> dict[str,
     options = {"warmup": LEAD_SECONDS, "seconds": seconds, "patience": PATIENCE}
     with (
         abuse.beside(server, {name: (abuse.FLOODS[name], callers)}) as counts,
-        server.loaded("streams", server.kind, conns=STREAMS, **options) as streams,
+        server.loaded("streams", conns=STREAMS, **options) as streams,
     ):
         began = time.monotonic()
         time.sleep(LEAD_SECONDS)
@@ -160,7 +160,7 @@ def soak(kind: Kind, callers: abuse.Callers, streams: int, seconds: float) -> bo
         with ExitStack() as stack:
             counts = stack.enter_context(abuse.beside(server, callers))
             options = {"seconds": seconds, "warmup": LEAD_SECONDS, "patience": PATIENCE}
-            load = server.loaded("soak", kind, conns=streams, **options)
+            load = server.loaded("soak", conns=streams, **options)
             good = stack.enter_context(load) if streams else None
             sizes = []
             for _ in range(looks):

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from harness.servers import OURS, Kind, Report, Server, ServerError, serving
 
-Once = Callable[[Server, Kind], Report]
+Once = Callable[[Server], Report]
 
 
 class Column(NamedTuple):
@@ -78,7 +78,7 @@ class Bench:
             self.tell(f"{title}: {kind.title}, {step} of {len(steps)}")
             try:
                 with serving(kind) as server:
-                    samples[kind.title].append(once(server, kind))
+                    samples[kind.title].append(once(server))
             except (ServerError, OSError, psutil.Error) as error:
                 said[f"{kind.title}: {error}"] = None
         if versus:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -11,10 +12,6 @@ BENCHMARKS = Path(__file__).resolve().parent.parent
 SOURCES = [BENCHMARKS / "load.c", *sorted((BENCHMARKS / "load").glob("*.h"))]
 #: Servers have the first core that this process may use, the generator the second, if any.
 SERVER_CORE, GENERATOR_CORE = (sorted(os.sched_getaffinity(0)) * 2)[:2]
-
-
-class BenchmarkError(Exception):
-    """The run cannot go on; faults of a server are in the reports instead."""
 
 
 def busy() -> float:
@@ -36,6 +33,6 @@ def compiled() -> Path:
         try:
             subprocess.run(command, check=True)
         except (FileNotFoundError, subprocess.CalledProcessError):
-            raise BenchmarkError("apt-get install gcc libc6-dev libssl-dev") from None
+            sys.exit("apt-get install gcc libc6-dev libssl-dev")
         partial.rename(binary)
     return binary

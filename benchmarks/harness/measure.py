@@ -26,8 +26,8 @@ AT_FIXED_LOAD = [
 def closed_loop(bench: Bench, mode: str = "echo", conns: int = 50, seconds: float = 0.5) -> Once:
     """Return a run that counts what the server does in a second, and in a second of processor."""
 
-    def once(server: Server, kind: Kind) -> Report:
-        run = server.load(mode, kind, conns=conns, seconds=bench.seconds(seconds))
+    def once(server: Server) -> Report:
+        run = server.load(mode, conns=conns, seconds=bench.seconds(seconds))
         each = run["server_core"] / run["rate"] if run["rate"] else 0
         return run | ({"per_core": 1 / each, "cost": 1e6 * each} if each else {})
 
@@ -37,8 +37,8 @@ def closed_loop(bench: Bench, mode: str = "echo", conns: int = 50, seconds: floa
 def fixed_load(bench: Bench, mode: str, conns: int) -> Once:
     """Return a run of so many callers, and what a frame of theirs costs, in us of processor."""
 
-    def once(server: Server, kind: Kind) -> Report:
-        run = server.load(mode, kind, conns=conns, seconds=bench.seconds(5), warmup=1)
+    def once(server: Server) -> Report:
+        run = server.load(mode, conns=conns, seconds=bench.seconds(5), warmup=1)
         return run | {"cost": 1e6 * FRAME_SECONDS * run["server_core"] / conns}
 
     return once
@@ -67,19 +67,18 @@ def find_streams(bench: Bench, title: str, kinds: list[Kind]) -> None:
     """Search for each kind's most streams; later rounds begin at what the first one found."""
     known: dict[str, int] = {}
 
-    def once(server: Server, kind: Kind) -> Report:
+    def once(server: Server) -> Report:
         def probe(n: int) -> Report | None:
-            run = server.load("streams", kind, conns=n, seconds=bench.seconds(1.5))
-            server.settled(patience=3)
+            run = server.load("streams", conns=n, seconds=bench.seconds(1.5))
+            server.settle()
             return None if run["faults"] or run["p99_ms"] >= 20 else run
 
-        if kind.title in known:
-            best = search(probe, known[kind.title], step=1.1, probes=3)
-        else:
-            rate = closed_loop(bench)(server, kind).get("per_core", 0)
-            known[kind.title] = max(10, int(rate / 50 * 0.8))
-            best = search(probe, known[kind.title], step=1.3, probes=6)
-        known[kind.title] = int(best.get("streams", known[kind.title]))
+        row = server.kind.title
+        step, probes = (1.1, 3) if row in known else (1.3, 6)
+        if row not in known:
+            known[row] = max(10, int(closed_loop(bench)(server).get("per_core", 0) / 50 * 0.8))
+        best = search(probe, known[row], step, probes)
+        known[row] = int(best.get("streams", known[row]))
         return best
 
     bench.measure(
@@ -160,10 +159,10 @@ def latency(bench: Bench) -> None:
     loads = (100, 400, 800)
     shares = {"p50": "p50_ms", "p99": "p99_ms", "p99.9": "p999_ms"}
 
-    def once(server: Server, kind: Kind) -> Report:
+    def once(server: Server) -> Report:
         report: Report = {}
         for n in loads:
-            run = server.load("streams", kind, conns=n, seconds=bench.seconds(0.8))
+            run = server.load("streams", conns=n, seconds=bench.seconds(0.8))
             if run["faults"] or run["p99_ms"] > 1000:
                 break  # more streams would only take longer to say the same
             report |= {f"{name}_{n}": run[key] for name, key in shares.items()}
@@ -185,13 +184,13 @@ def memory(bench: Bench) -> None:
     """Weigh a session: the memory that each further open one costs the server."""
     few, many = 100, 600 if bench.quick else 2000
 
-    def once(server: Server, kind: Kind) -> Report:
+    def once(server: Server) -> Report:
         sizes, faults = [], 0.0
         with ExitStack() as held:
             for sessions in (few, many - few):
-                report = held.enter_context(server.loaded("hold", kind, conns=sessions))
+                report = held.enter_context(server.loaded("hold", conns=sessions))
                 faults += report()["faults"]
-                server.settled(patience=2)
+                server.settle()
                 sizes.append(server.process.memory_full_info().pss / 1024)
         kib = (sizes[1] - sizes[0]) / (many - few)
         return {"kib": kib, "total": sizes[1] / 1024, "faults": faults}
@@ -209,11 +208,18 @@ def memory(bench: Bench) -> None:
 def storm(bench: Bench) -> None:
     """Count upgrades a second, and refusals, when all clients connect at once."""
     clients = 500 if bench.quick else 1000
+    measured = closed_loop(bench, "storm", clients, seconds=15)
+
+    def once(server: Server) -> Report:
+        measured(server)  # in the storm that counts, the server has met so many clients before
+        server.settle()
+        return measured(server)
+
     bench.measure(
         f"Reconnect storm: {clients:,} clients connect and upgrade at once",
         [Column("upgrades/s", "rate"), PER_CORE, Column("refused", "refused"), *CORES],
         bench.kinds,
-        closed_loop(bench, "storm", clients, seconds=15),
+        once,
         versus="rate",
         rounds=9,
     )
@@ -240,10 +246,10 @@ def lag(bench: Bench) -> None:
         "storm: 1,000 connect, upgrade, hang up at once": ("storm", 1000),
     }
 
-    def once(server: Server, kind: Kind) -> Report:
-        mode, conns = loads[kind.title]
+    def once(server: Server) -> Report:
+        mode, conns = loads[server.kind.title]
         before = server.metrics()
-        run = server.load(mode, kind, conns=conns, seconds=bench.seconds(5))
+        run = server.load(mode, conns=conns, seconds=bench.seconds(5))
         return run | late_wake_ups(before, server.metrics())
 
     bench.measure(

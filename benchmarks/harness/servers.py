@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import trustme
 
-from harness.generator import BENCHMARKS, GENERATOR_CORE, SERVER_CORE, BenchmarkError, compiled
+from harness.generator import BENCHMARKS, GENERATOR_CORE, SERVER_CORE, compiled
 from harness.talk import PCM, Talk
 
 ROOT = BENCHMARKS.parent
@@ -27,8 +27,13 @@ FAULTS = ("refused", "closed", "errors", "bad", "mismatched", "lost", "unsent")
 Report = dict[str, float]
 
 
-class ServerError(BenchmarkError):
-    """A server did not start, or did not live as long as its measurement."""
+def with_faults(report: Report) -> Report:
+    """Return a generator's report with the number of all faults in it."""
+    return report | {"faults": sum(report.get(fault, 0) for fault in FAULTS)}
+
+
+class ServerError(Exception):
+    """A server did not start; its other faults are in the reports instead."""
 
 
 @dataclass(frozen=True)
@@ -125,10 +130,10 @@ class Server:
         raise ServerError(f"{self.kind.title} did not start: {last}")
 
     @contextlib.contextmanager
-    def loaded(self, mode: str, kind: Kind, **options: float) -> "Iterator[Callable[[], Report]]":
+    def loaded(self, mode: str, **options: float) -> Iterator[Callable[[], Report]]:
         """Run a mode of the generator beside the block; what this yields waits for its report."""
         options = {"seconds": 1, "warmup": 0.3, "patience": 1} | options
-        command = [str(compiled()), mode, f"--port={self.port}", f"--tls={int(kind.tls)}"]
+        command = [str(compiled()), mode, f"--port={self.port}", f"--tls={int(self.kind.tls)}"]
         command.append(f"--server-pid={self.process.pid}")
         command += [f"--{name}={value}" for name, value in options.items()]
         with subprocess.Popen(
@@ -141,28 +146,26 @@ class Server:
             assert said
             assert report
             with said:
-                said.write(kind.talk.written(kind.path))
+                said.write(self.kind.talk.written(self.kind.path))
             try:
-                yield lambda: report_from(report.readline())
+                yield lambda: with_faults(json.loads(report.readline()))
             finally:
                 generator.kill()
 
-    def load(self, mode: str, kind: Kind, **options: float) -> Report:
+    def load(self, mode: str, **options: float) -> Report:
         """Run a mode of the generator to its end; return its report."""
-        with self.loaded(mode, kind, **options) as report:
+        with self.loaded(mode, **options) as report:
             return report()
 
     def rss_kib(self) -> float:
         """Return the process's resident memory."""
         return float(self.process.memory_info().rss) / 1024
 
-    def settled(self, patience: float) -> bool:
-        """Wait until the server has worked off what a run left behind; False if it does not."""
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
-            if self.process.cpu_percent(interval=0.1) <= 15:
-                return True
-        return False
+    def settle(self) -> None:
+        """Wait, for three seconds at most, until what a run left behind is worked off."""
+        deadline = time.monotonic() + 3
+        while self.process.cpu_percent(interval=0.1) > 15 and time.monotonic() < deadline:
+            pass
 
     def metrics(self) -> dict[str, float]:
         """Return the value of each series on the service's own /metrics."""
@@ -172,14 +175,6 @@ class Server:
             lines = connection.getresponse().read().decode().splitlines()
         series = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {name: float(value) for name, _, value in series}
-
-
-def report_from(line: bytes) -> Report:
-    """Return what a generator reports, with all that went wrong as `faults`."""
-    if not line:
-        raise BenchmarkError("the generator ended without a report")
-    report: Report = json.loads(line)
-    return report | {"faults": sum(report.get(fault, 0) for fault in FAULTS)}
 
 
 @contextlib.contextmanager
@@ -193,8 +188,8 @@ def serving(kind: Kind) -> Iterator[Server]:
         try:
             server.wait_until_up()
             # What is loaded or cached at the first call is measured nowhere.
-            server.load("echo", kind, conns=10, seconds=0.1, warmup=0)
-            server.settled(patience=3)
+            server.load("echo", conns=10, seconds=0.1, warmup=0)
+            server.settle()
             yield server
         finally:
             server.process.kill()
