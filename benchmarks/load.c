@@ -9,7 +9,7 @@
  *   load serve   the ceiling: a minimal echo server (load/serve.h)
  *
  * Standard input has what the clients say, and what is due for it. Every reply must be that, to the
- * byte, as one whole, unfragmented, unmasked message. Prints one JSON object.
+ * byte, as one whole, unfragmented, unmasked message.
  */
 #define _GNU_SOURCE
 #include <signal.h>
@@ -23,8 +23,8 @@ enum { AT_ONCE = 100, HOLD_FRAMES = 5, INTERVAL = SECOND / 50 };
 static enum mode { ECHO, STREAMS, STORM, HOLD, SOAK, LISTEN } mode;
 static struct conn *conns;
 static int n_conns, echoing;
-static double seconds, warmup, patience;
-static uint64_t began, counted_from, counted_to, echoes;
+static double seconds, warmup, patience, rate;
+static uint64_t began, counted_from, counted_to, echoes, unsent;
 static struct histogram trips, late; /* late: how late the generator itself sent */
 
 /* One round of the event loop: waits until `until` at most. */
@@ -125,19 +125,6 @@ static void await_replies(double limit)
     count.lost += outstanding();
 }
 
-/* Says goodbye properly, so that the servers' logs stay quiet and the next run starts clean. */
-static void close_all(void)
-{
-    uint64_t deadline = now() + SECOND;
-    for (int i = 0; i < n_conns; i++)
-        if (conns[i].state >= OPEN && conns[i].state < CLOSING)
-            begin_close(&conns[i], deadline);
-    while (live && now() < deadline)
-        turn(now() + SECOND / 100);
-    for (int i = 0; i < n_conns; i++)
-        drop(&conns[i], NULL);
-}
-
 static void run_echo(void)
 {
     open_all(AT_ONCE);
@@ -150,7 +137,7 @@ static void run_echo(void)
     open_window();
     turn_until(now() + nanoseconds(seconds));
     close_window();
-    printf("\"rate\":%.1f,", (double)echoes / window.seconds);
+    rate = (double)echoes / window.seconds;
     echoing = 0;
     await_replies(2);
 }
@@ -196,16 +183,9 @@ static void churn(void)
     }
 }
 
-static void print_trips(void)
-{
-    printf("\"measured\":%lu,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"p999_ms\":%.3f,\"max_ms\":%.3f,",
-           trips.n, percentile(&trips, .5), percentile(&trips, .99), percentile(&trips, .999),
-           percentile(&trips, 1));
-}
-
 static void run_streams(void)
 {
-    uint64_t next = 0, look = 0, unsent = 0;
+    uint64_t next = 0, look = 0;
     if (mode == STREAMS)
         open_all(AT_ONCE);
     began = now() + INTERVAL;
@@ -228,9 +208,6 @@ static void run_streams(void)
     close_window();
     await_replies(patience);
     record(&trips, (uint64_t)LONGEST * 1000, count.lost); /* lost: an endless round trip */
-    printf("\"streams\":%d,\"unsent\":%lu,\"late_p99_ms\":%.3f,\"late_max_ms\":%.3f,",
-           n_conns, unsent, percentile(&late, .99), percentile(&late, 1));
-    print_trips();
 }
 
 static void run_listen(void)
@@ -244,7 +221,6 @@ static void run_listen(void)
     open_window();
     turn_until(counted_to);
     close_window();
-    print_trips();
 }
 
 static void run_storm(void)
@@ -262,7 +238,7 @@ static void run_storm(void)
     }
     close_window();
     count.refused += (uint64_t)pending;
-    printf("\"rate\":%.1f,", seen ? (double)seen / ((double)(last - first) / SECOND) : 0);
+    rate = seen ? (double)seen / ((double)(last - first) / SECOND) : 0;
 }
 
 static void run_hold(void)
@@ -292,6 +268,21 @@ static void read_message(struct message *m)
         exit(fprintf(stderr, "load: standard input is not what harness/talk.py makes\n"));
 }
 
+/* Prints all figures as one JSON object, whether this mode has them or not. */
+static void report(void)
+{
+    printf("{\"streams\":%d,\"rate\":%.1f,\"generator_core\":%.3f,\"server_core\":%.3f,",
+           n_conns, rate, window.own_used, window.server_used);
+    printf("\"measured\":%lu,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"p999_ms\":%.3f,\"max_ms\":%.3f,",
+           trips.n, percentile(&trips, .5), percentile(&trips, .99), percentile(&trips, .999),
+           percentile(&trips, 1));
+    printf("\"late_p99_ms\":%.3f,\"late_max_ms\":%.3f,\"unsent\":%lu,\"opened\":%lu,",
+           percentile(&late, .99), percentile(&late, 1), unsent, count.opened);
+    printf("\"refused\":%lu,\"closed\":%lu,\"errors\":%lu,\"bad\":%lu,", count.refused, count.closed,
+           count.errors, count.bad);
+    printf("\"mismatched\":%lu,\"lost\":%lu}\n", count.mismatched, count.lost);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 3 && !strcmp(argv[1], "serve"))
@@ -319,14 +310,8 @@ int main(int argc, char **argv)
     conns = calloc((size_t)n_conns, sizeof *conns);
     for (int i = 0; i < n_conns; i++)
         conns[i].slot = i;
-    printf("{");
     modes[mode].run();
-    if (mode != HOLD)
-        close_all();
-    printf("\"opened\":%lu,\"refused\":%lu,\"closed\":%lu,\"errors\":%lu,\"bad\":%lu,"
-           "\"mismatched\":%lu,\"lost\":%lu,\"generator_core\":%.3f,\"server_core\":%.3f}\n",
-           count.opened, count.refused, count.closed, count.errors, count.bad, count.mismatched,
-           count.lost, window.own_used, window.server_used);
+    report();
     fflush(stdout);
     while (mode == HOLD)
         turn(now() + SECOND);

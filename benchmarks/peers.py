@@ -163,15 +163,8 @@ def aiohttp(port: int) -> None:
 
     app = web.Application()
     app.router.add_get("/ws/audio", echo)
-    web.run_app(
-        app,
-        host=HOST,
-        port=port,
-        backlog=BACKLOG,
-        access_log=None,
-        print=None,
-        loop=uvloop.new_event_loop(),
-    )
+    loop = uvloop.new_event_loop()
+    web.run_app(app, host=HOST, port=port, backlog=BACKLOG, access_log=None, print=None, loop=loop)
 
 
 def trio_websocket(port: int) -> None:

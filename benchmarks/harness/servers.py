@@ -80,6 +80,8 @@ class Server:
             self.port: int = free.getsockname()[1]
         port, pem = str(self.port), folder / "server.pem"
         environment = {
+            "RT_AUDIO_HOST": "127.0.0.1",
+            "RT_AUDIO_PORT": port,
             "RT_AUDIO_LOG_LEVEL": "warning",
             "RT_AUDIO_MAX_SESSIONS": "20000",
             "RT_AUDIO_HANDLER": kind.handler,
@@ -95,14 +97,7 @@ class Server:
         if kind.name == CEILING.name:
             command = [str(compiled()), "serve", port]
         elif kind.name == OURS.name:
-            command = [
-                sys.executable,
-                "-m",
-                "service",
-                "serve",
-                "--host=127.0.0.1",
-                f"--port={port}",
-            ]
+            command = [sys.executable, "-m", "service", "serve"]
         else:
             command = [sys.executable, str(BENCHMARKS / "peers.py"), kind.name, port, *tls]
         self.log = folder / "log"
