@@ -3,13 +3,12 @@
  *   load echo    closed loop: each connection has one frame in flight
  *   load streams open loop: each stream sends on schedule; round trips count from the frame's time
  *   load storm   all clients connect at once
- *   load hold    opens sessions, echoes a few frames on each, reports, holds them until killed
  *   load soak    streams that come and go for a long time
  *   load listen  callers who say nothing, and hear a frame each 20 ms
  *   load serve   the ceiling: a minimal echo server (load/serve.h)
  *
  * Standard input has what the clients say, and what is due for it. Every reply must be that, to the
- * byte, as one whole, unfragmented, unmasked message.
+ * byte, as one whole, unfragmented, unmasked message. It runs until it is killed.
  */
 #define _GNU_SOURCE
 #include <signal.h>
@@ -18,9 +17,9 @@
 #include "load/meter.h"
 #include "load/serve.h"
 
-enum { AT_ONCE = 100, HOLD_FRAMES = 5, INTERVAL = SECOND / 50 };
+enum { AT_ONCE = 100, INTERVAL = SECOND / 50 };
 
-static enum mode { ECHO, STREAMS, STORM, HOLD, SOAK, LISTEN } mode;
+static enum mode { ECHO, STREAMS, STORM, SOAK, LISTEN } mode;
 static struct conn *conns;
 static int n_conns, echoing;
 static double seconds, warmup, patience, rate;
@@ -60,14 +59,6 @@ static int counts(uint64_t t)
     return t >= counted_from && t < counted_to;
 }
 
-static void on_open(struct conn *c)
-{
-    c->deadline = now() + nanoseconds(2 + 18.0 * rand() / RAND_MAX); /* a soak's life */
-    c->way = rand() % 4;
-    if (mode == HOLD)
-        send_another(c);
-}
-
 /* Frame k should come k intervals after its call began. It is late against its listener's best
  * frame, as soon as the start of the call is over. */
 static void hear(struct conn *c, uint32_t frame)
@@ -90,7 +81,7 @@ static void on_reply(struct conn *c)
         if (counts(due))
             record(&trips, now() - due, 1);
     }
-    if (echoing || (mode == HOLD && c->replies < HOLD_FRAMES))
+    if (echoing)
         send_another(c);
 }
 
@@ -170,6 +161,8 @@ static void churn(void)
         struct conn *c = &conns[i];
         if (c->state == GONE && pending < AT_ONCE) {
             start(c);
+            c->deadline = t + nanoseconds(2 + 18.0 * rand() / RAND_MAX); /* a life of seconds */
+            c->way = rand() % 4;
         } else if (c->state == OPEN && t >= c->deadline && c->way < 2) {
             if (c->replies == c->due) /* or else as soon as that is so */
                 begin_close(c, t + nanoseconds(patience));
@@ -241,17 +234,11 @@ static void run_storm(void)
     rate = seen ? (double)seen / ((double)(last - first) / SECOND) : 0;
 }
 
-static void run_hold(void)
-{
-    open_all(AT_ONCE);
-    await_replies(10);
-}
-
 static const struct {
     const char *name;
     void (*run)(void);
 } modes[] = {{"echo", run_echo}, {"streams", run_streams}, {"storm", run_storm},
-             {"hold", run_hold}, {"soak", run_streams}, {"listen", run_listen}};
+             {"soak", run_streams}, {"listen", run_listen}};
 
 static int use_option(const char *text)
 {
@@ -278,9 +265,10 @@ static void report(void)
            percentile(&trips, 1));
     printf("\"late_p99_ms\":%.3f,\"late_max_ms\":%.3f,\"unsent\":%lu,\"opened\":%lu,",
            percentile(&late, .99), percentile(&late, 1), unsent, count.opened);
-    printf("\"refused\":%lu,\"closed\":%lu,\"errors\":%lu,\"bad\":%lu,", count.refused, count.closed,
-           count.errors, count.bad);
-    printf("\"mismatched\":%lu,\"lost\":%lu}\n", count.mismatched, count.lost);
+    printf("\"refused\":%lu,\"closed\":%lu,\"errors\":%lu,\"bad\":%lu,\"mismatched\":%lu,",
+           count.refused, count.closed, count.errors, count.bad, count.mismatched);
+    printf("\"lost\":%lu}\n", count.lost);
+    fflush(stdout);
 }
 
 int main(int argc, char **argv)
@@ -312,7 +300,6 @@ int main(int argc, char **argv)
         conns[i].slot = i;
     modes[mode].run();
     report();
-    fflush(stdout);
-    while (mode == HOLD)
+    for (;;) /* holds what is open until it is killed */
         turn(now() + SECOND);
 }

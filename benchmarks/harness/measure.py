@@ -188,7 +188,7 @@ def memory(bench: Bench) -> None:
         sizes, faults = [], 0.0
         with ExitStack() as held:
             for sessions in (few, many - few):
-                report = held.enter_context(server.loaded("hold", conns=sessions))
+                report = held.enter_context(server.loaded("echo", conns=sessions, seconds=0.2))
                 faults += report()["faults"]
                 server.settle()
                 sizes.append(server.process.memory_full_info().pss / 1024)

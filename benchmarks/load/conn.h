@@ -42,7 +42,6 @@ static struct {
     uint64_t opened, refused, closed, errors, bad, mismatched, lost;
 } count;
 
-static void on_open(struct conn *c);
 static void on_reply(struct conn *c);
 
 /* Each connection has RING different frames, one after the other; returns which is number n. */
@@ -184,7 +183,6 @@ static size_t take_answer(struct conn *c)
     pending--;
     put(c, &hello);
     flush(c);
-    on_open(c);
     return size;
 }
 
