@@ -57,6 +57,8 @@ class Kind:
 
 
 AUDIO = frame(Opcode.BINARY, 320)
+MEBIBYTE = frame(Opcode.BINARY, MIB)
+PINGS = frame(Opcode.PING, 125) * 2000
 #: Callers that keep the service's core busy, and read all that comes back.
 FLOODS = {
     "65000-byte frames": Kind(again=frame(Opcode.BINARY, 65000)),
@@ -64,17 +66,15 @@ FLOODS = {
     "2-byte frames": Kind(again=frame(Opcode.BINARY, 2) * 20000),
     "empty frames": Kind(again=frame(Opcode.BINARY) * 20000),
     "empty pings": Kind(again=frame(Opcode.PING) * 20000),
-    "125-byte pings": Kind(again=frame(Opcode.PING, 125) * 2000),
+    "125-byte pings": Kind(again=PINGS),
     "empty pongs": Kind(again=frame(Opcode.PONG) * 20000),
     "empty continuations": Kind(
         first=frame(Opcode.BINARY, fin=False), again=frame(Opcode.CONT, fin=False) * 20000
     ),
     "1-byte fragments of 1 MiB": Kind(again=fragments(MIB, 1) + frame(Opcode.CONT)),
-    "1 MiB frames by pure_python": Kind(
-        again=frame(Opcode.BINARY, MIB), query="encoding=pcm16&codec=pure_python"
-    ),
+    "1 MiB frames by pure_python": Kind(again=MEBIBYTE, query="encoding=pcm16&codec=pure_python"),
     "1 MiB frames A-law to mu-law by pure_python": Kind(
-        again=frame(Opcode.BINARY, MIB), query="encoding=alaw&reply=ulaw&codec=pure_python"
+        again=MEBIBYTE, query="encoding=alaw&reply=ulaw&codec=pure_python"
     ),
     "text after the service's close frame": Kind(again=frame(Opcode.TEXT, 320) * 200),
 }
@@ -104,16 +104,8 @@ HOARDS = {
         Kind(first=fragments(MIB - 1024, 1023 * 64) + frame(Opcode.CONT, 1, fin=False) * 1000),
     ),
     "message of 50,000 1-byte fragments in the making": (50, 512, Kind(first=fragments(50000, 1))),
-    "125-byte pings, reading nothing": (
-        500,
-        512,
-        Kind(again=frame(Opcode.PING, 125) * 2000, reads=False),
-    ),
-    "1 MiB frames, reading nothing": (
-        500,
-        3072,
-        Kind(again=frame(Opcode.BINARY, MIB), reads=False),
-    ),
+    "125-byte pings, reading nothing": (500, 512, Kind(again=PINGS, reads=False)),
+    "1 MiB frames, reading nothing": (500, 3072, Kind(again=MEBIBYTE, reads=False)),
     "a connection without a request": (5000, 16, Kind(upgrades=False)),
 }
 #: By name, so many callers of a kind.
