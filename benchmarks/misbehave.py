@@ -16,7 +16,7 @@ import trio
 from harness import abuse
 from harness.generator import GENERATOR_CORE, busy
 from harness.probes import PATIENCE, probe
-from harness.servers import FAULTS, OURS, ROOT, Kind, Report, Server, serving
+from harness.servers import FAULTS, OURS, ROOT, Kind, Report, Server, checkout, serving
 
 #: The good streams: so many, a frame of 320 bytes each 20 ms.
 STREAMS = 50
@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="of a soak; 5, or 0.5 with --quick")
     parser.add_argument("--streams", type=int, default=STREAMS, help="good ones of the soak")
     parser.add_argument("--bad", type=int, default=1, help="flooders of each kind in the soak")
-    parser.add_argument("--service", type=Path, default=ROOT, metavar="DIR", help="a checkout")
+    parser.add_argument("--service", type=checkout, default=ROOT, metavar="DIR", help="a checkout")
     arguments = parser.parse_args()
     print(f"{arguments.service}; {busy():.0%} of both cores was in use before")
     os.sched_setaffinity(0, {GENERATOR_CORE})

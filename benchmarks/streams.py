@@ -10,12 +10,11 @@ import signal
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from harness.bench import Bench
 from harness.generator import busy, compiled
 from harness.measure import MEASUREMENTS
-from harness.servers import ALL, MAIN, OURS
+from harness.servers import ALL, MAIN, OURS, checkout
 from rich.console import Console
 
 
@@ -25,9 +24,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="shorter, with fewer peers")
     parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS))
     parser.add_argument("--servers", nargs="+", choices=[kind.name for kind in ALL])
-    parser.add_argument(
-        "--against", type=Path, metavar="DIR", help="another checkout of the service"
-    )
+    parser.add_argument("--against", type=checkout, metavar="DIR", help="another checkout, too")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are ended then, too
     compiled()

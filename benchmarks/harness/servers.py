@@ -1,5 +1,6 @@
 """The servers under comparison: how each is started, waited for, loaded and ended."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -64,6 +65,14 @@ ALL = [
 ]
 #: The names of those that are worth a closer look.
 MAIN = ["ceiling", "picows", "rt-audio", "aiohttp", "fastapi"]
+
+
+def checkout(text: str) -> Path:
+    """Return the folder of a checkout; without one Python would run the installed service."""
+    root = Path(text).resolve()
+    if not (root / "service" / "__main__.py").exists():
+        raise argparse.ArgumentTypeError(f"{root} has no service/__main__.py")
+    return root
 
 
 def on(core: int) -> Callable[[], None]:
