@@ -88,7 +88,8 @@ class Terms:
 def unknown_parameters(query: Mapping[str, str], *, handled: bool) -> list[str]:
     """Return a sentence for each parameter that nothing reads, most likely a slip.
 
-    A handler may read any, so of its calls only those are told that look like a slip. Their names come from the caller, so names that do not look like names are left out.
+    A handler may read any, so of its calls only those are told that look like a slip. Names come
+    from the caller, so those that do not look like names are left out.
     """
     unknown = (name for name in query if name not in PARAMETERS)
     names = (name for name in unknown if re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", name))
