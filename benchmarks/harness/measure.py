@@ -95,18 +95,23 @@ def find_streams(bench: Bench, title: str, kinds: list[Kind]) -> None:
 
 
 def handlers(bench: Bench) -> None:
-    """Weigh a handler that plays back each frame, by its processor time at a fixed load.
+    """Have a handler play back each frame, and FastAPI's do the same.
 
-    FastAPI's does as `bots.parrot` does: it hears into a queue, and speaks by a clock.
+    That one hears into a queue, and speaks by a clock, as this service does for `bots.parrot`.
     """
-    ours = replace(OURS, title=f"{OURS.title}, a handler", handler="bots:parrot")
-    theirs = replace(FASTAPI, title=f"{FASTAPI.title}, a handler", path="/ws/parrot")
+    bots = replace(OURS, handler="bots:parrot"), replace(FASTAPI, path="/ws/parrot")
+    named = [replace(bot, title=f"{bot.title}, a handler") for bot in bots]
     bench.measure(
         "A Python handler that plays back each frame: round trips at 200 real-time streams",
         AT_FIXED_LOAD,
-        bench.only(OURS, FASTAPI, ours, theirs),
+        bench.only(OURS, FASTAPI, *named),
         fixed_load(bench, "streams", 200),
         notes=["what a clock paces is later by the worst jitter that it has met"],
+    )
+    find_streams(
+        bench,
+        "A Python handler that plays back each frame: real-time streams a core",
+        bench.only(*bots),
     )
 
 
