@@ -70,10 +70,14 @@ class House:
         """Return a place on the line, as a call has."""
         return admitted(self.roster)
 
+    async def scrape(self) -> dict[str, float]:
+        """Return the value of each series on /metrics."""
+        response = await self.app.test_client().get("/metrics")
+        return series_of(await response.get_data(as_text=True))
+
     async def metric(self, series: str) -> float:
         """Return the value of one series on /metrics."""
-        response = await self.app.test_client().get("/metrics")
-        return series_of(await response.get_data(as_text=True))[series]
+        return (await self.scrape())[series]
 
 
 async def run_call(house: House, link: Link, query: str = "", dialect: str = "raw") -> None:

@@ -82,10 +82,14 @@ class Service:
         """Return the JSON that a GET is answered with."""
         return json.loads((await self.get(target))[1])
 
+    async def scrape(self) -> dict[str, float]:
+        """Return the value of each series on /metrics."""
+        _, page = await self.get("/metrics")
+        return series_of(page)
+
     async def metric(self, series: str) -> float:
         """Return the value of one series on /metrics."""
-        _, page = await self.get("/metrics")
-        return series_of(page)[series]
+        return (await self.scrape())[series]
 
     async def metric_becomes(self, series: str, value: float) -> None:
         """Return once the series has this value."""
