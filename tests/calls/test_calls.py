@@ -16,10 +16,10 @@ from service.audio.resample import Resampler
 from service.calls.session import Session
 from service.ending import OUTCOMES
 from tests.peers.callers import Caller
-from tests.peers.calling import KINDS, calling
+from tests.peers.calling import KINDS, calling, over
 from tests.peers.reach import Service
 
-every_link = pytest.mark.parametrize("kind", KINDS)
+every_link = pytest.mark.parametrize("kind", [*map(over, KINDS)])
 
 
 async def ends_as(outcome: str, house: object, dialect: str = "raw") -> None:
@@ -197,7 +197,7 @@ async def test_a_peer_that_vanishes_ends_its_own_call_as_aborted(kind: str) -> N
 
 
 # An ASGI server tells a loss only to an app that reads, and this app writes first.
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "asgi"])
+@pytest.mark.parametrize("kind", [over(kind) for kind in KINDS if kind != "asgi"])
 async def test_a_peer_that_vanishes_before_the_greeting_is_aborted_too(kind: str) -> None:
     async with calling(kind, "events=json") as (caller, house):
         await caller.vanish()

@@ -15,7 +15,7 @@ from service.dialects.events import Alive, Clear, Digits, Event, Format, Mark, S
 from service.handlers import Call
 from tests.calls.test_calls import ends_as
 from tests.peers import callers, stand_in
-from tests.peers.calling import KINDS, calling
+from tests.peers.calling import KINDS, calling, over
 from tests.peers.logged import entries
 from tests.peers.reach import read_head, upgrade_request
 from tests.peers.serving import serving
@@ -48,7 +48,7 @@ def query_of(dialect: str, audio: Format) -> str:
 
 @pytest.mark.parametrize(
     ("kind", "dialect"),
-    [(kind, name) for kind in KINDS for name in DIALECTS
+    [over(kind, name) for kind in KINDS for name in DIALECTS
      if kind in ("memory", "server") or name == "twilio"],
 )  # fmt: skip
 async def test_the_echo_returns_the_audio_in_the_providers_dialect(kind: str, dialect: str) -> None:

@@ -12,7 +12,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import trio
+from trio.testing import MockClock
 
 from service.conversation import Link
 from service.net.links import PumpedLink, StreamLink
@@ -32,6 +34,18 @@ from tests.peers.serving import serving
 from tests.peers.stand_in import Bot
 
 KINDS = ("memory", "asgi", "stream", "pump", "server", "tls")
+
+
+def jumping(main: Any, clock: trio.abc.Clock | None, instruments: Any) -> Any:
+    """Run a test whose time jumps."""
+    clock = MockClock(autojump_threshold=0) if clock is None else clock
+    return trio.run(main, clock=clock, instruments=instruments)
+
+
+def over(kind: str, *more: object) -> Any:
+    """Return the parameters of a test over this kind of link; without a socket its time jumps."""
+    marks = [pytest.mark.trio(run=jumping)] if kind in ("memory", "asgi") else []
+    return pytest.param(kind, *more, marks=marks)
 
 
 @asynccontextmanager

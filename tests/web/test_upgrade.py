@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from service.calls.call import Call
 from tests.peers.callers import AsgiCaller
@@ -32,12 +33,14 @@ async def first_event(query: bytes = b"", path: str = "/ws/audio", **more: Any) 
         ("http://localhost:8001/ws/audio", ""),
     ],
 )
-async def test_a_call_is_found_at_its_path(path: str, root_path: str) -> None:
+async def test_a_call_is_found_at_its_path(
+    path: str, root_path: str, autojump_clock: MockClock
+) -> None:
     event = await first_event(path=path, root_path=root_path)
     assert event["type"] == "websocket.accept"
 
 
-async def test_the_first_value_of_a_parameter_counts() -> None:
+async def test_the_first_value_of_a_parameter_counts(autojump_clock: MockClock) -> None:
     event = await first_event(b"codec=pure_python&codec=numpy")
     assert dict(event["headers"])[b"rt-audio-codec"] == b"pure_python"
 
