@@ -1,6 +1,7 @@
 """What a call with a handler does, whatever carries it: one suite over every link."""
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from service import codec
 from service.handlers import Call, Digits, Message
 from tests.calls.test_calls import ends_as, every_link
 from tests.peers import callers, stand_in
@@ -54,6 +56,27 @@ async def test_a_handler_hears_and_speaks(kind: str) -> None:
             assert await caller.ask(frame) == frame
         await caller.leave()
         await ends_as("completed", house)
+
+
+@every_link
+async def test_a_long_frame_is_heard_whole(kind: str) -> None:
+    """In pieces, that is, between which others have their turns."""
+    short, long = os.urandom(160), os.urandom(300_000)
+    heard = b""
+
+    async def bot(call: Call) -> None:
+        nonlocal heard
+        async for some in call.frames():
+            if not heard:
+                await call.play(some)  # from now on nothing is dropped
+            heard += some
+
+    async with calling(kind, "encoding=alaw", bot) as (caller, house):
+        assert await caller.ask(short) == short
+        await caller.send(long)
+        await caller.leave()
+        await ends_as("completed", house)
+    assert heard == codec.choose(law="alaw").decode(short + long)
 
 
 @every_link
