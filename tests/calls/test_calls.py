@@ -35,7 +35,7 @@ async def ends_as(outcome: str, house: object, dialect: str = "raw") -> None:
         assert house.outcomes == {outcome: 1}  # type: ignore[attr-defined]
 
 
-@every_link
+@pytest.mark.parametrize("kind", [*map(over, KINDS), "server"])
 async def test_frames_come_back_untouched_and_in_order(kind: str) -> None:
     frames = [bytes([n]) * size for n, size in enumerate([320, 2, 0, 65534, 320, 125 * 2, 126])]
     async with calling(kind) as (caller, house):

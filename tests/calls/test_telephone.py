@@ -48,7 +48,7 @@ def query_of(dialect: str, audio: Format) -> str:
 
 @pytest.mark.parametrize(
     ("kind", "dialect"),
-    [over(kind, name) for kind in KINDS for name in DIALECTS
+    [over(kind, name) for kind in (*KINDS, "server") for name in DIALECTS
      if kind in ("memory", "server") or name == "twilio"],
 )  # fmt: skip
 async def test_the_echo_returns_the_audio_in_the_providers_dialect(kind: str, dialect: str) -> None:

@@ -33,7 +33,8 @@ from tests.peers.house import House, run_asgi, run_call
 from tests.peers.serving import serving
 from tests.peers.stand_in import Bot
 
-KINDS = ("memory", "asgi", "stream", "pump", "server", "tls")
+#: One suite runs over these. `server` is what `tls` has, with the line of `pump`.
+KINDS = ("memory", "asgi", "stream", "pump", "tls")
 
 
 def jumping(main: Any, clock: trio.abc.Clock | None, instruments: Any) -> Any:
