@@ -57,13 +57,17 @@ def test_each_event_is_understood(told: dict[str, Any], event: Event) -> None:
     assert hear(json.dumps(told)) == event
 
 
-@given(events=st.lists(EITHER | st.just(Clear())))
+@given(events=st.lists(EITHER | st.just(Clear()), max_size=3))
 def test_a_caller_hears_what_the_service_says(events: list[Event]) -> None:
     assert [heard for event in events for said in SERVICE.say(event)
             for heard in CALLER.hear(said)] == events  # fmt: skip
 
 
-@given(events=st.lists(EITHER | st.builds(Cleared, st.integers(0, 10**9).map(lambda n: n / 1000))))
+@given(
+    events=st.lists(
+        EITHER | st.builds(Cleared, st.integers(0, 10**9).map(lambda n: n / 1000)), max_size=3
+    )
+)
 def test_the_service_hears_what_a_caller_says(events: list[Event]) -> None:
     assert [hear(said) for event in events for said in CALLER.say(event)] == events
 
