@@ -14,7 +14,7 @@ from service.handlers import Call, Digits, Message
 from tests.calls.test_calls import ends_as, every_link
 from tests.peers import callers, stand_in
 from tests.peers.callers import Caller, StreamCaller
-from tests.peers.calling import calling
+from tests.peers.calling import KINDS, calling, over
 from tests.peers.serving import serving
 
 FRAME = bytes(320)
@@ -89,7 +89,7 @@ async def test_text_messages_go_both_ways(kind: str) -> None:
         await ends_as("completed", house)
 
 
-@every_link
+@pytest.mark.parametrize("kind", [over("memory"), "pump"])
 @pytest.mark.parametrize(("text", "reason"), [
     ("hello", "a text message must be JSON"),
     ("[" * 65_536, "a text message must be JSON"),
@@ -223,8 +223,10 @@ async def goes_away(call: Call) -> None:
             await call.send("x" * 60_000)
 
 
-@every_link
-@pytest.mark.parametrize("bot", [talks_on, goes_away])
+@pytest.mark.parametrize(
+    ("kind", "bot"),
+    [*(over(kind, talks_on) for kind in KINDS), over("memory", goes_away), ("pump", goes_away)],
+)
 async def test_a_caller_that_stops_reading_while_a_handler_speaks_ends_as_stuck(
     kind: str, bot: Callable[[Call], Any]
 ) -> None:
