@@ -2,16 +2,20 @@
 
 import gc
 import os
+from contextlib import AsyncExitStack
+from itertools import pairwise
 
 import pytest
 import trio
+import trio.testing
 from websockets.frames import Frame, Opcode
 
 from service.calls.session import Session
-from service.conversation import Message
+from service.conversation import Limits, Message, Mouth
 from service.net.links import PumpedLink
-from service.net.pump import ENDINGS_AT_ONCE, Pump
+from service.net.pump import AT_ONCE, ENDINGS_AT_ONCE, Pump
 from service.net.stream import Stream
+from service.net.talk import FRAMES_AT_ONCE
 from tests.peers.callers import HungUp, StreamCaller, tcp_pair
 from tests.peers.calling import calling
 from tests.peers.house import House, run_call
@@ -115,6 +119,69 @@ async def test_other_tasks_run_while_one_peer_floods() -> None:
             for _ in range(100):
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
+
+
+class Slow:
+    """A conversation that answers nothing, and for which each message takes half a millisecond."""
+
+    def __init__(self, clock: "Measured") -> None:
+        self._clock = clock
+
+    def begin(self, mouth: Mouth) -> None: ...
+
+    def receive(self, message: Message) -> None:
+        self._clock.messages += 1
+
+    def replied(self, message: Message, seconds: float) -> None: ...
+
+
+class Measured:
+    """What the pump measures its time by: here each message takes some, and nothing else does."""
+
+    def __init__(self) -> None:
+        self.messages = 0
+
+    def __call__(self) -> float:
+        return self.messages * 0.0005
+
+
+async def most_at_once(monkeypatch: pytest.MonkeyPatch, lines: int, messages: int) -> int:
+    """Have that many slow conversations on one pump, with so many messages each.
+
+    Return how many messages were heard before another task ran, at most; Trio may run the pump
+    twice before it.
+    """
+    clock, pump = Measured(), Pump()
+    monkeypatch.setattr("service.net.pump.perf_counter", clock)
+    monkeypatch.setattr("service.net.line.perf_counter", clock)
+    limits, sent = Limits(1 << 20, 60, 60, 60, 60), Frame(Opcode.BINARY, FRAME).serialize(mask=True)
+    heard = [0]
+    async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
+        for _ in range(lines):
+            ours, theirs = await tcp_pair()
+            stream = await stack.enter_async_context(Stream(ours))
+            nursery.start_soon(PumpedLink(pump, stream).carry, Slow(clock), limits)
+            await stack.enter_async_context(theirs)
+            await theirs.send_all(sent * messages)
+        nursery.start_soon(pump.run)
+        while clock.messages < lines * messages:
+            await trio.lowlevel.checkpoint()
+            heard.append(clock.messages)
+        nursery.cancel_scope.cancel()
+    return max(after - before for before, after in pairwise(heard))
+
+
+async def test_other_tasks_run_after_one_group_of_many_sockets_that_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert await most_at_once(monkeypatch, lines=200, messages=1) <= 2 * AT_ONCE
+
+
+async def test_other_tasks_run_after_one_visit_to_a_backlog_that_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    most = await most_at_once(monkeypatch, lines=20, messages=150)
+    assert most <= 2 * 3 * FRAMES_AT_ONCE  # two lines were read before the time was over
 
 
 async def drain(stream: trio.abc.Stream) -> None:
