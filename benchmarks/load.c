@@ -5,7 +5,6 @@
  *   load storm   all clients connect at once
  *   load soak    streams that come and go for a long time
  *   load listen  callers who say nothing, and hear a frame each 20 ms
- *   load serve   the ceiling: a minimal echo server (load/serve.h)
  *
  * Standard input has what the clients say, and what is due for it. Every reply must be that, to the
  * byte, as one whole, unfragmented, unmasked message. It runs until it is killed.
@@ -15,7 +14,6 @@
 #include <sys/prctl.h>
 #include "load/conn.h"
 #include "load/meter.h"
-#include "load/serve.h"
 
 enum { AT_ONCE = 100, INTERVAL = SECOND / 50 };
 
@@ -273,8 +271,6 @@ static void report(void)
 
 int main(int argc, char **argv)
 {
-    if (argc == 3 && !strcmp(argv[1], "serve"))
-        return serve(atoi(argv[2]));
     while (argc > 1 && mode <= LISTEN && strcmp(argv[1], modes[mode].name))
         mode++;
     for (int i = 2; i < argc; i++)

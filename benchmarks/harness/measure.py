@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from harness.bench import CORES, ECHOES, PER_CORE, Bench, Column, Once
 from harness.search import search
-from harness.servers import CEILING, FASTAPI, MAIN, OURS, Kind, Report, Server
+from harness.servers import FASTAPI, MAIN, OURS, Kind, Report, Server
 from harness.talk import MULAW, POOL, TWILIO, audio, echoed, said
 from service.codec import available, tier
 
@@ -203,8 +203,7 @@ def memory(bench: Bench) -> None:
     bench.measure(
         f"Memory of a session: growth of the server's PSS from {few} to {many:,} open sessions",
         [Column("KiB/session", "kib", "{:,.1f}"), Column(f"MiB at {many:,}", "total")],
-        # The ceiling tells nothing where only a server's cost counts.
-        [kind for kind in bench.kinds if kind is not CEILING],
+        bench.kinds,
         once,
         notes=["the kernel's socket buffers are not in it"],
     )

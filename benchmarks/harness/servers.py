@@ -51,10 +51,8 @@ class Kind:
 
 
 OURS = Kind("rt-audio", "rt-audio-pipeline", "/ws/audio?codec=numpy")
-CEILING = Kind("ceiling", "C, epoll, minimal (ceiling)")
 FASTAPI = Kind("fastapi", "FastAPI + uvicorn (sans-I/O, uvloop)")
 ALL = [
-    CEILING,
     Kind("picows", "picows + uvloop"),
     OURS,
     Kind("aiohttp", "aiohttp + uvloop"),
@@ -64,7 +62,7 @@ ALL = [
     Kind("quart-trio", "Quart-Trio + Hypercorn"),
 ]
 #: The names of those that are worth a closer look.
-MAIN = ["ceiling", "picows", "rt-audio", "aiohttp", "fastapi"]
+MAIN = ["picows", "rt-audio", "aiohttp", "fastapi"]
 
 
 def checkout(text: str) -> Path:
@@ -103,9 +101,7 @@ class Server:
             issued.private_key_and_cert_chain_pem.write_to_path(str(pem))
             environment |= {"RT_AUDIO_TLS_CERT_FILE": str(pem), "RT_AUDIO_TLS_KEY_FILE": str(pem)}
             tls = [str(pem)]
-        if kind.name == CEILING.name:
-            command = [str(compiled()), "serve", port]
-        elif kind.name == OURS.name:
+        if kind.name == OURS.name:
             command = [sys.executable, "-m", "service", "serve"]
         else:
             command = [sys.executable, str(BENCHMARKS / "peers.py"), kind.name, port, *tls]

@@ -3,17 +3,24 @@
 #pragma once
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "wire.h"
 
+enum { CLOSE = 8, PONG = 10 }; /* opcodes */
 enum { RING = 8, POOL = 64, MESSAGE_MAX = 2048, IN_MAX = 1 << 14 };
 enum state { GONE, UPGRADING, OPEN, CLOSING };
+
+/* A client may repeat its key: the server only proves that it read it. So this never changes. */
+#define ACCEPT "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 struct conn {
     enum state state;
@@ -25,6 +32,12 @@ struct conn {
     size_t left, kept;
     SSL *ssl;
     uint8_t in[IN_MAX];                /* what came and was not used yet */
+};
+
+/* A frame's header, as RFC 6455 has it. */
+struct head {
+    int fin, rsv, opcode, masked, minimal;
+    size_t size, length;
 };
 
 struct message {
@@ -147,6 +160,26 @@ static void begin_close(struct conn *c, uint64_t deadline)
     flush(c);
 }
 
+/* Reads a frame's header from n bytes; returns 0 while bytes of it are missing. */
+static int get_head(const uint8_t *p, size_t n, struct head *h)
+{
+    if (n < 2)
+        return 0;
+    size_t extra = (p[1] & 127) == 126 ? 2 : (p[1] & 127) == 127 ? 8 : 0;
+    h->fin = p[0] >> 7;
+    h->rsv = p[0] & 0x70;
+    h->opcode = p[0] & 15;
+    h->masked = p[1] >> 7;
+    h->size = 2 + extra + (h->masked ? 4 : 0);
+    if (n < h->size)
+        return 0;
+    h->length = extra ? 0 : p[1] & 127;
+    for (size_t i = 0; i < extra; i++)
+        h->length = h->length << 8 | p[2 + i];
+    h->minimal = !extra || h->length > (extra == 2 ? 125 : 65535);
+    return 1;
+}
+
 static void on_message(struct conn *c, const struct head *h, const uint8_t *payload)
 {
     if (!h->fin || h->rsv || h->masked || !h->minimal) {
@@ -225,7 +258,9 @@ static void read_ready(struct conn *c)
 /* Waits for both handshakes: on loopback the kernel accepts at once. */
 static int connect_now(struct conn *c)
 {
-    struct sockaddr_in to = loopback(port);
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){5, 0}, sizeof(struct timeval));
     if (connect(c->fd, (struct sockaddr *)&to, sizeof to))
