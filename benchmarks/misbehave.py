@@ -13,10 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import trio
-from harness import abuse
+from harness.beside import beside
 from harness.generator import GENERATOR_CORE, busy
 from harness.probes import PATIENCE, probe
 from harness.servers import FAULTS, OURS, ROOT, Kind, Report, Server, checkout, serving
+
+from tests.peers.abuse import FLOODS, HOARDS, MIB, RUDE, TALKERS, Callers
 
 #: The good streams: so many, a frame of 320 bytes each 20 ms.
 STREAMS = 50
@@ -60,7 +62,7 @@ def suffer(server: Server, name: str, callers: int, seconds: float) -> dict[str,
     """Measure the good streams beside so many callers of one kind; print the row."""
     options = {"warmup": LEAD_SECONDS, "seconds": seconds, "patience": PATIENCE}
     with (
-        abuse.beside(server, {name: (abuse.FLOODS[name], callers)}) as counts,
+        beside(server, {name: (FLOODS[name], callers)}) as counts,
         server.loaded("streams", conns=STREAMS, **options) as streams,
     ):
         began = time.monotonic()
@@ -87,7 +89,7 @@ def suffer(server: Server, name: str, callers: int, seconds: float) -> dict[str,
         f"{len(calls)} of {len(probes['call'])}",
         f"{worst['call']:.1f}",
         f"{good['server_core']:.0%}",
-        f"{counts[name].sent / lasted / abuse.MIB:.1f}",
+        f"{counts[name].sent / lasted / MIB:.1f}",
         f"{good['late_p99_ms']:.2f} / {max(good['late_max_ms'], worst['began']):.1f}",
         ", ".join(promise for promise, kept in promises.items() if not kept),
     )
@@ -116,11 +118,11 @@ def memory(kind: Kind, quick: bool) -> bool:
     print("\nMemory for each caller: how far the service's resident memory grew at its peak")
     header("what the caller does", "callers", "KiB for each", "at most", "cut off by the service")
     kept = []
-    for name, (callers, most_kib, hoard) in abuse.HOARDS.items():
+    for name, (callers, most_kib, hoard) in HOARDS.items():
         number = callers // 5 if quick else callers
         with serving(kind) as server:
             before = server.rss_kib()
-            with abuse.beside(server, {name: (hoard, number)}) as counts:
+            with beside(server, {name: (hoard, number)}) as counts:
                 grown = (peak(server) - before) / number
         kept.append(grown <= most_kib)
         row(name, f"{number:,}", f"{grown:,.1f}", f"{most_kib:,}", f"{counts[name].ended:,}")
@@ -149,7 +151,7 @@ def state(server: Server) -> dict[str, float]:
     return now
 
 
-def soak(kind: Kind, callers: abuse.Callers, streams: int, seconds: float) -> bool:
+def soak(kind: Kind, callers: Callers, streams: int, seconds: float) -> bool:
     """Run callers who misbehave, and streams that come and go; print the memory over time."""
     print(f"\n{kind.handler}, for {seconds:g} s, {streams} real-time streams that come and go, and")
     print(*(f"{number} of: {name}" for name, (_, number) in callers.items()), sep="\n", end="\n\n")
@@ -158,7 +160,7 @@ def soak(kind: Kind, callers: abuse.Callers, streams: int, seconds: float) -> bo
     with serving(kind) as server:
         before = state(server)
         with ExitStack() as stack:
-            counts = stack.enter_context(abuse.beside(server, callers))
+            counts = stack.enter_context(beside(server, callers))
             options = {"seconds": seconds, "warmup": LEAD_SECONDS, "patience": PATIENCE}
             load = server.loaded("soak", conns=streams, **options)
             good = stack.enter_context(load) if streams else None
@@ -174,7 +176,7 @@ def soak(kind: Kind, callers: abuse.Callers, streams: int, seconds: float) -> bo
         bugs = server.metrics()["rt_audio_handler_errors_total"]
     print(f"\n{bugs:7,.0f} bugs of the handler")
     for name, count in counts.items():
-        print(f"{count.calls:7,} calls, {count.sent / abuse.MIB:10,.1f} MiB: {name}")
+        print(f"{count.calls:7,} calls, {count.sent / MIB:10,.1f} MiB: {name}")
     grown = growth(sizes, settled=min(60, seconds / 3) / seconds)
     promise = f"memory grew {grown:+.1f} MiB after the first minute, {GROWTH_MIB:g} allowed"
     promises |= {promise: grown <= GROWTH_MIB, "all sessions ended, and their files": rested}
@@ -218,11 +220,11 @@ def run(arguments: argparse.Namespace) -> bool:
     if "memory" in parts:
         kept.append(memory(kind, quick))
     if "handlers" in parts:
-        talkers = {name: (talker, TALKERS_EACH) for name, talker in abuse.TALKERS.items()}
+        talkers = {name: (talker, TALKERS_EACH) for name, talker in TALKERS.items()}
         kept.append(soak(replace(kind, handler="bots:moody"), talkers, 0, seconds))
     if "soak" in parts:
-        bad = {name: (flooder, arguments.bad) for name, flooder in abuse.FLOODS.items()}
-        bad |= {name: (rude, 10 * arguments.bad) for name, rude in abuse.RUDE.items()}
+        bad = {name: (flooder, arguments.bad) for name, flooder in FLOODS.items()}
+        bad |= {name: (rude, 10 * arguments.bad) for name, rude in RUDE.items()}
         kept.append(soak(kind, bad if arguments.bad else {}, arguments.streams, seconds))
     return all(kept)
 
@@ -233,7 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="short runs, not for quoting")
     parser.add_argument("--only", nargs="+", choices=everything, default=everything)
-    parser.add_argument("--floods", nargs="+", choices=abuse.FLOODS, default=list(abuse.FLOODS))
+    parser.add_argument("--floods", nargs="+", choices=FLOODS, default=list(FLOODS))
     parser.add_argument("--minutes", type=float, help="of a soak; 5, or 0.5 with --quick")
     parser.add_argument("--streams", type=int, default=STREAMS, help="good ones of the soak")
     parser.add_argument("--bad", type=int, default=1, help="flooders of each kind in the soak")

@@ -5,10 +5,12 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from websockets.frames import Frame, Opcode
+from websockets.frames import Opcode
 
 from harness.turns import frames, speech
 from service.codec import tier
+from tests.peers.frames import masked
+from tests.peers.reach import upgrade_request
 
 #: So many frames, as load/conn.h has room for.
 POOL = 64
@@ -31,22 +33,8 @@ class Talk:
     def written(self, path: str) -> bytes:
         """Return the generator's input: the upgrade and all of this, each behind its size."""
         pairs = (message for exchange in self.exchanges for message in exchange)
-        messages = (upgrade(path), self.hello, *pairs)
+        messages = (upgrade_request(path), self.hello, *pairs)
         return b"".join(struct.pack("I", len(message)) + message for message in messages)
-
-
-def upgrade(path: str) -> bytes:
-    """Return the request that begins a call."""
-    return (
-        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    ).encode()
-
-
-def masked(opcode: Opcode, payload: bytes, fin: bool = True) -> bytes:
-    """Return one client's frame."""
-    return Frame(opcode, payload, fin).serialize(mask=True)
 
 
 def said(size: int) -> list[bytes]:

@@ -8,13 +8,17 @@ import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import trio
-from websockets.frames import Frame, Opcode
+from websockets.frames import Opcode
 
 from service.handlers import Call, Message
 from service.web.metrics import Metrics
+from tests.peers import abuse
+from tests.peers.abuse import MEBIBYTE, Kind, calling
+from tests.peers.frames import fragments, masked
 from tests.peers.reach import Service
 from tests.peers.serving import serving
 from tests.peers.stand_in import put
@@ -22,28 +26,16 @@ from tests.peers.stand_in import put
 FRAME = bytes(320)
 
 
-def masked(opcode: Opcode, payload: bytes = b"", fin: bool = True) -> bytes:
-    return Frame(opcode, payload, fin).serialize(mask=True)
-
-
-#: What each kind of flooder sends first, and then without end.
+#: Fragments make a message of 10,000 bytes, so that the service has whole ones within a test.
 FLOODS = {
-    "large frames": (b"", masked(Opcode.BINARY, bytes(65_000)) * 4),
-    "frames": (b"", masked(Opcode.BINARY, FRAME) * 800),
-    "empty frames": (b"", masked(Opcode.BINARY) * 40_000),
-    "pings": (b"", masked(Opcode.PING) * 40_000),
-    "pongs": (b"", masked(Opcode.PONG) * 40_000),
-    "empty fragments": (
-        masked(Opcode.BINARY, b"x", fin=False),
-        masked(Opcode.CONT, b"", fin=False) * 40_000,
-    ),
-    "fragments of a byte": (
-        b"",
-        masked(Opcode.BINARY, b"x", fin=False)
-        + masked(Opcode.CONT, b"x", fin=False) * 9_998
-        + masked(Opcode.CONT, b"x"),
-    ),
-    "frames of a MiB": (b"", masked(Opcode.BINARY, bytes(1 << 20))),
+    "large frames": abuse.FLOODS["65000-byte frames"],
+    "frames": abuse.FLOODS["320-byte frames"],
+    "empty frames": abuse.FLOODS["empty frames"],
+    "pings": abuse.FLOODS["empty pings"],
+    "pongs": abuse.FLOODS["empty pongs"],
+    "empty fragments": abuse.FLOODS["empty continuations"],
+    "fragments of a byte": Kind(again=fragments(10_000, 1) + masked(Opcode.CONT)),
+    "frames of a MiB": Kind(again=MEBIBYTE),
 }
 #: Those whose bytes are converted where the reply's encoding is another.
 CONVERTED = ["large frames", "frames", "fragments of a byte", "frames of a MiB"]
@@ -53,7 +45,7 @@ NEVER_HEARD = ["pings", "pongs", "empty fragments"]
 
 #: The same for calls with a handler, which take text messages too.
 EVENT_FLOODS = FLOODS | {
-    name: (b"", masked(Opcode.TEXT, json.dumps(event).encode()) * times)
+    name: Kind(again=masked(Opcode.TEXT, json.dumps(event).encode()) * times)
     for name, event, times in (
         ("digits", {"type": "digits", "digits": "1"}, 5_000),
         ("marks", {"type": "mark", "name": "heard-1"}, 5_000),
@@ -98,28 +90,13 @@ def untraced() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def flooding(service: Service, flood: tuple[bytes, bytes], query: str) -> AsyncIterator[None]:
+async def flooding(service: Service, flood: Kind, query: str) -> AsyncIterator[None]:
     """Have three flooders send without end, and read, for the time of the block."""
-    first, again = flood
-
-    async def send(stream: trio.abc.Stream) -> None:
-        await stream.send_all(first)
-        while True:
-            await stream.send_all(again)
-
-    async def read(stream: trio.abc.Stream) -> None:
-        while await stream.receive_some(1 << 18):
-            pass
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(3):
-            stream = await service.upgraded(query)
-            nursery.start_soon(send, stream)
-            nursery.start_soon(read, stream)
+    async with calling(service.port, {"flood": (replace(flood, query=query), 3)}) as counts:
         for _ in range(20):
             await trio.lowlevel.checkpoint()
         yield
-        nursery.cancel_scope.cancel()
+    assert counts["flood"].ended == 0
 
 
 @pytest.mark.parametrize(

@@ -1,44 +1,28 @@
-"""Callers that misbehave, all in one process of their own.
+"""Callers that misbehave: what each kind of them sends, and the caller who sends it.
 
-All frames are masked beforehand, so a caller costs this process little and the service much.
+The suite counts what they cost other callers in turns of the event loop, `benchmarks/misbehave.py`
+in milliseconds and bytes. All frames are masked beforehand: sending them costs little.
 """
 
-import contextlib
 import math
-import multiprocessing
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 
 import trio
 from websockets.frames import Frame, Opcode
 
-from harness.generator import GENERATOR_CORE
-from harness.servers import Server
-from harness.talk import masked, upgrade
+from tests.peers.frames import fragments, masked
+from tests.peers.reach import upgrade_request
 
 MIB = 1 << 20
 #: The most bytes of one read or write. A longer one would keep the good streams' process waiting.
 CHUNK = 65536
 #: A caller that the service has cut off comes again after this time, in seconds.
 AWAY_SECONDS = 0.1
-#: The good streams' process shares the core, and must never wait for this one (see nice(2)).
-BEHIND = 10
 
 
-def frame(opcode: Opcode, size: int = 0, fin: bool = True) -> bytes:
-    """Return a client's frame of zeros."""
-    return masked(opcode, bytes(size), fin)
-
-
-def fragments(size: int, each: int) -> bytes:
-    """Return the beginning of a binary message that stays in the making."""
-    more = frame(Opcode.CONT, each, fin=False) * (size // each - 1)
-    return frame(Opcode.BINARY, each, fin=False) + more
-
-
-def speech(*moods: int) -> bytes:
+def spoken(*moods: int) -> bytes:
     """Return frames of 100 ms; the first byte of each says what `bots.moody` does on hearing it."""
     return b"".join(masked(Opcode.BINARY, bytes([mood]) + bytes(1599)) for mood in moods)
 
@@ -56,27 +40,27 @@ class Kind:
     upgrades: bool = True
 
 
-AUDIO = frame(Opcode.BINARY, 320)
-MEBIBYTE = frame(Opcode.BINARY, MIB)
-PINGS = frame(Opcode.PING, 125) * 2000
+AUDIO = masked(Opcode.BINARY, bytes(320))
+MEBIBYTE = masked(Opcode.BINARY, bytes(MIB))
+PINGS = masked(Opcode.PING, bytes(125)) * 2000
 #: Callers that keep the service's core busy, and read all that comes back.
 FLOODS = {
-    "65000-byte frames": Kind(again=frame(Opcode.BINARY, 65000)),
+    "65000-byte frames": Kind(again=masked(Opcode.BINARY, bytes(65000))),
     "320-byte frames": Kind(again=AUDIO * 500),
-    "2-byte frames": Kind(again=frame(Opcode.BINARY, 2) * 20000),
-    "empty frames": Kind(again=frame(Opcode.BINARY) * 20000),
-    "empty pings": Kind(again=frame(Opcode.PING) * 20000),
+    "2-byte frames": Kind(again=masked(Opcode.BINARY, bytes(2)) * 20000),
+    "empty frames": Kind(again=masked(Opcode.BINARY) * 20000),
+    "empty pings": Kind(again=masked(Opcode.PING) * 20000),
     "125-byte pings": Kind(again=PINGS),
-    "empty pongs": Kind(again=frame(Opcode.PONG) * 20000),
+    "empty pongs": Kind(again=masked(Opcode.PONG) * 20000),
     "empty continuations": Kind(
-        first=frame(Opcode.BINARY, fin=False), again=frame(Opcode.CONT, fin=False) * 20000
+        first=masked(Opcode.BINARY, fin=False), again=masked(Opcode.CONT, fin=False) * 20000
     ),
-    "1-byte fragments of 1 MiB": Kind(again=fragments(MIB, 1) + frame(Opcode.CONT)),
+    "1-byte fragments of 1 MiB": Kind(again=fragments(MIB, 1) + masked(Opcode.CONT)),
     "1 MiB frames by pure_python": Kind(again=MEBIBYTE, query="encoding=pcm16&codec=pure_python"),
     "1 MiB frames A-law to mu-law by pure_python": Kind(
         again=MEBIBYTE, query="encoding=alaw&reply=ulaw&codec=pure_python"
     ),
-    "text after the service's close frame": Kind(again=frame(Opcode.TEXT, 320) * 200),
+    "text after the service's close frame": Kind(again=masked(Opcode.TEXT, bytes(320)) * 200),
 }
 #: Callers that misbehave without haste.
 RUDE = {
@@ -86,22 +70,24 @@ RUDE = {
 }
 #: Callers of `bots.moody`.
 TALKERS = {
-    "talk, and leave": Kind(again=speech(5, 5, 0, 0, 0), every=0.5, stays=5),
-    "interrupt, and vanish": Kind(again=speech(5, 5, 1, 5, 1), every=0.5, stays=3),
+    "talk, and leave": Kind(again=spoken(5, 5, 0, 0, 0), every=0.5, stays=5),
+    "interrupt, and vanish": Kind(again=spoken(5, 5, 1, 5, 1), every=0.5, stays=3),
     "take events, and answer none": Kind(
-        again=speech(5, 4, 0, 1, 0), every=0.5, stays=7, query="events=json"
+        again=spoken(5, 4, 0, 1, 0), every=0.5, stays=7, query="events=json"
     ),
-    "are hung up": Kind(first=speech(5, 0, 3)),
-    "meet a bug": Kind(first=speech(5, 0, 2), stays=2),
-    "stop reading": Kind(again=speech(5, 5), every=0.2, reads=False),
-    "send faster than real time": Kind(again=speech(5, 0, 0, 0, 1) * 10, stays=4),
+    "are hung up": Kind(first=spoken(5, 0, 3)),
+    "meet a bug": Kind(first=spoken(5, 0, 2), stays=2),
+    "stop reading": Kind(again=spoken(5, 5), every=0.2, reads=False),
+    "send faster than real time": Kind(again=spoken(5, 0, 0, 0, 1) * 10, stays=4),
 }
 #: Callers that cost the service memory: so many of them, and the most KiB that each may cost.
 HOARDS = {
     "1 MiB message in the making, its last 1,000 bytes in 1-byte fragments": (
         500,
         1536,
-        Kind(first=fragments(MIB - 1024, 1023 * 64) + frame(Opcode.CONT, 1, fin=False) * 1000),
+        Kind(
+            first=fragments(MIB - 1024, 1023 * 64) + masked(Opcode.CONT, bytes(1), fin=False) * 1000
+        ),
     ),
     "message of 50,000 1-byte fragments in the making": (50, 512, Kind(first=fragments(50000, 1))),
     "125-byte pings, reading nothing": (500, 512, Kind(again=PINGS, reads=False)),
@@ -145,7 +131,7 @@ class Caller:
                 socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, CHUNK)
             await socket.connect(("127.0.0.1", self.port))
             if self.kind.upgrades:
-                await socket.send(upgrade(f"/ws/audio?{self.kind.query}"))
+                await socket.send(upgrade_request(f"/ws/audio?{self.kind.query}"))
                 if not (await socket.recv(CHUNK)).startswith(b"HTTP/1.1 101 "):
                     raise ConnectionError
             async with trio.open_nursery() as nursery:
@@ -174,8 +160,9 @@ class Caller:
         raise ConnectionError
 
 
-async def run(port: int, who: Callers, pipe: Connection) -> None:
-    """Run the callers until a word comes through the pipe; answer with counts."""
+@asynccontextmanager
+async def calling(port: int, who: Callers) -> AsyncIterator[dict[str, Count]]:
+    """Run the callers for the time of the block, which begins when each has sent its `first`."""
     counts = {name: Count() for name in who}
     callers = [
         Caller(kind, port, counts[name])
@@ -187,36 +174,5 @@ async def run(port: int, who: Callers, pipe: Connection) -> None:
             nursery.start_soon(caller.run)
         for caller in callers:
             await caller.begun.wait()
-        pipe.send("begun")
-        await trio.lowlevel.wait_readable(pipe.fileno())
-        nursery.cancel_scope.cancel()
-    pipe.send(counts)
-
-
-def process(core: int, port: int, who: Callers, pipe: Connection) -> None:
-    """Be the process of the callers."""
-    os.sched_setaffinity(0, {core})
-    os.nice(BEHIND)
-    trio.run(run, port, who, pipe)
-
-
-@contextlib.contextmanager
-def beside(server: Server, who: Callers) -> Iterator[dict[str, Count]]:
-    """Run the callers for the time of the block, which fills in what they did.
-
-    The block begins when every caller has upgraded and has sent all of its `first`.
-    """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    arguments = (GENERATOR_CORE, server.port, who, theirs)
-    callers = context.Process(target=process, args=arguments, daemon=True)
-    callers.start()
-    counts: dict[str, Count] = {}
-    try:
-        ours.recv()
         yield counts
-        ours.send("end")
-        counts |= ours.recv()
-    finally:
-        callers.kill()
-        callers.join()
+        nursery.cancel_scope.cancel()
