@@ -13,6 +13,7 @@ from service.conversation import Limits, Message, Mouth, Work
 from service.ending import ABORTED, DRAINED, STUCK, Ending, rejected
 from service.net.talk import FRAMES_AT_ONCE, GATHER_BYTES, Talk
 from service.websocket.wire import PING, frame
+from tests.peers.frames import masked
 
 LIMITS = Limits(
     message_bytes=100_000, idle_seconds=300, send_seconds=10, ping_seconds=20, pong_seconds=5
@@ -46,10 +47,6 @@ class Parrot:
         yield
         yield
         return message
-
-
-def masked(opcode: Opcode, payload: bytes = b"", fin: bool = True) -> bytes:
-    return Frame(opcode, payload, fin).serialize(mask=True)
 
 
 def binary(*payloads: bytes) -> bytes:

@@ -12,21 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tlslite.api import TLSConnection
 from tlslite.constants import KeyUpdateMessageType
-from websockets.frames import Frame, Opcode
+from websockets.frames import Opcode
 
 from service.net.http1 import REQUESTS_AT_ONCE
 from service.net.tls import RECORDS_AT_ONCE, Tls
 from tests.net.test_byte_stream import contexts
+from tests.peers.frames import masked
 from tests.peers.reach import upgrade_request
 from tests.peers.serving import serving
 
 Result = TypeVar("Result")
 
 HEADER_BYTES = 5
-
-
-def masked(payload: bytes) -> bytes:
-    return Frame(Opcode.BINARY, payload).serialize(mask=True)
 
 
 class Client:
@@ -225,7 +222,7 @@ async def test_frames_in_records_that_came_together_are_all_answered(records: in
             heard = b""
             while not heard.endswith(b"\r\n\r\n"):
                 heard += client.hears(await stream.receive_some())
-            said = b"".join(map(masked, frames))
+            said = b"".join(masked(Opcode.BINARY, frame) for frame in frames)
             size = len(said) // len(frames) // records  # of a frame, cut into so many records
             cut = [said[at : at + size] for at in range(0, len(said), size)]
             await stream.send_all(b"".join(map(client.says, cut)))

@@ -9,13 +9,9 @@ from websockets.frames import Close, Frame, Opcode
 
 from service.ending import Ending
 from service.websocket.wire import PING, Wire, frame
+from tests.peers.frames import masked
 
 LIMIT = 70_000
-
-
-def masked(opcode: Opcode, payload: bytes = b"", fin: bool = True) -> bytes:
-    """Return a client's frame."""
-    return Frame(opcode, payload, fin).serialize(mask=True)
 
 
 def close(code: int = 1000, reason: str = "") -> bytes:
