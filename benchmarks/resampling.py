@@ -16,12 +16,11 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
-from statistics import median
 
 import numpy as np
 import samplerate
 import soxr
-from harness.turns import each, frames, in_turns, ratio
+from harness.turns import compared, frames
 from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -39,7 +38,6 @@ Convert = Callable[[bytes], bytes]
 
 PAIRS = ((8000, 16000), (16000, 8000), (24000, 8000), (48000, 8000), (44100, 8000), (8000, 48000))
 FRAMES_A_SECOND = 50
-AND_BACK = "this service, and back"
 AMPLITUDE = 30000.0
 
 
@@ -133,18 +131,6 @@ def quality(name: str, source: int, target: int) -> list[str]:
     ]
 
 
-def us_a_frame(source: int, target: int, seconds: float) -> dict[str, list[float]]:
-    """Return the time of a frame, round by round, for each resampler."""
-    noise = np.random.default_rng(711).integers(-30000, 30000, source, np.int16).tobytes()
-    sound = cut(noise, source)
-    works = {name: each(make(source, target), sound) for name, make in MAKERS.items()}
-    if (source, target) == (8000, 16000):
-        up, down = Resampler(source, target), Resampler(target, source)
-        works[AND_BACK] = each(lambda pcm: down.convert(up.convert(pcm)), sound)
-    rounds = in_turns(works, seconds)
-    return {name: [1e6 * time / len(sound) for time in times] for name, times in rounds.items()}
-
-
 def main() -> None:
     """Measure each pair of rates, and print a table for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -156,11 +142,11 @@ def main() -> None:
     for source, target in PAIRS:
         columns = ("resampler", "latency, ms", "samples", "alias, dB", "at 3.2 kHz", "us a frame")
         table = Table(*columns, title=f"{source} to {target} Hz", box=SIMPLE_HEAD)
-        times = us_a_frame(source, target, seconds)
-        for name, rounds in times.items():
-            shown = quality(name, source, target) if name in MAKERS else [""] * 4
-            compared = ratio(rounds, times["this service"])
-            table.add_row(name, *shown, f"{median(rounds):.1f} ({compared:.1f}x)")
+        noise = np.random.default_rng(711).integers(-30000, 30000, source, np.int16).tobytes()
+        sound = cut(noise, source)
+        works = {name: (make(source, target), sound) for name, make in MAKERS.items()}
+        for name, (us, ratio) in compared(works, seconds).items():
+            table.add_row(name, *quality(name, source, target), f"{us:.1f} ({ratio:.1f}x)")
         console.print(table)
 
 

@@ -1,14 +1,16 @@
 """Timing in turns, round by round, so that a noisy moment of the machine meets all that compare."""
 
 import wave
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable
+from operator import truediv
 from statistics import median
 from time import perf_counter
-from typing import TypeVar
+from typing import NamedTuple
 
 from harness.generator import BENCHMARKS
 
-Key = TypeVar("Key", bound=Hashable)
+#: What converts a sound, and the sounds that it converts in a round.
+Work = tuple[Callable[[bytes], bytes], list[bytes]]
 SPEECH = BENCHMARKS.parent / "tests" / "data" / "speech.wav"
 FEWEST_ROUNDS = 3
 
@@ -24,28 +26,25 @@ def frames(pcm: bytes, size: int) -> list[bytes]:
     return [pcm[at : at + size] for at in range(0, len(pcm) - size + 1, size)]
 
 
-def each(convert: Callable[[bytes], object], sounds: Iterable[bytes]) -> Callable[[], None]:
-    """Return the work of converting all sounds, one after the other."""
+class Time(NamedTuple):
+    """The median time of a sound, in us, and the median of the rounds' ratios to the first's."""
 
-    def work() -> None:
-        for sound in sounds:
-            convert(sound)
-
-    return work
+    us: float
+    ratio: float
 
 
-def in_turns(works: dict[Key, Callable[[], None]], seconds: float) -> dict[Key, list[float]]:
-    """Run all works, round after round, for that long; return the seconds of each one's rounds."""
-    rounds: dict[Key, list[float]] = {key: [] for key in works}
+def compared(works: dict[str, Work], seconds: float) -> dict[str, Time]:
+    """Have each work convert its sounds, round after round, for that long in all."""
+    rounds: dict[str, list[float]] = {name: [] for name in works}
+    first = next(iter(rounds.values()))
     end = perf_counter() + seconds
-    while perf_counter() < end or any(len(times) < FEWEST_ROUNDS for times in rounds.values()):
-        for key, work in works.items():
+    while perf_counter() < end or len(first) < FEWEST_ROUNDS:
+        for name, (convert, sounds) in works.items():
             began = perf_counter()
-            work()
-            rounds[key].append(perf_counter() - began)
-    return rounds
-
-
-def ratio(mine: list[float], its: list[float]) -> float:
-    """Return the median of the rounds' own ratios."""
-    return median(a / b for a, b in zip(mine, its, strict=True))
+            for sound in sounds:
+                convert(sound)
+            rounds[name].append(1e6 * (perf_counter() - began) / len(sounds))
+    return {
+        name: Time(median(times), median(map(truediv, times, first)))
+        for name, times in rounds.items()
+    }
