@@ -197,6 +197,7 @@ static void run_streams(void)
     while (scheduled(next + unsent) < counted_to)
         unsent++;
     close_window();
+    rate = (double)trips.n / window.seconds;
     await_replies(patience);
     record(&trips, (uint64_t)LONGEST * 1000, count.lost); /* lost: an endless round trip */
 }
@@ -212,6 +213,7 @@ static void run_listen(void)
     open_window();
     turn_until(counted_to);
     close_window();
+    rate = (double)trips.n / window.seconds;
 }
 
 static void run_storm(void)

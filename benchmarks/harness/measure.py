@@ -9,7 +9,6 @@ from harness.servers import FASTAPI, MAIN, OURS, Kind, Report, Server
 from harness.talk import MULAW, POOL, TWILIO, audio, echoed, said
 from service.codec import available, tier
 
-FRAME_SECONDS = 0.02
 #: What the event loop's lag may be at full load, in seconds: one of its histogram's bounds.
 LAG_SECONDS = 0.01
 #: How far behind its own schedule the generator sent.
@@ -23,25 +22,14 @@ AT_FIXED_LOAD = [
 ]
 
 
-def closed_loop(bench: Bench, mode: str = "echo", conns: int = 50, seconds: float = 0.5) -> Once:
-    """Return a run that counts what the server does in a second, and in a second of processor."""
-
-    def once(server: Server) -> Report:
-        run = server.load(mode, conns=conns, seconds=bench.seconds(seconds))
-        each = run["server_core"] / run["rate"] if run["rate"] else 0
-        return run | ({"per_core": 1 / each, "cost": 1e6 * each} if each else {})
-
-    return once
+def closed_loop(bench: Bench) -> Once:
+    """Return a run of 50 connections with one frame in flight each."""
+    return lambda server: server.load("echo", conns=50, seconds=bench.seconds(0.5))
 
 
-def fixed_load(bench: Bench, mode: str, conns: int) -> Once:
-    """Return a run of so many callers, and what a frame of theirs costs, in us of processor."""
-
-    def once(server: Server) -> Report:
-        run = server.load(mode, conns=conns, seconds=bench.seconds(5), warmup=1)
-        return run | {"cost": 1e6 * FRAME_SECONDS * run["server_core"] / conns}
-
-    return once
+def open_loop(bench: Bench, mode: str, conns: int) -> Once:
+    """Return a run of so many callers whose frames come by the clock."""
+    return lambda server: server.load(mode, conns=conns, seconds=bench.seconds(5), warmup=1)
 
 
 def echo(bench: Bench) -> None:
@@ -105,7 +93,7 @@ def handlers(bench: Bench) -> None:
         "A Python handler that plays back each frame: round trips at 200 real-time streams",
         AT_FIXED_LOAD,
         bench.only(OURS, FASTAPI, *named),
-        fixed_load(bench, "streams", 200),
+        open_loop(bench, "streams", 200),
         notes=["what a clock paces is later by the worst jitter that it has met"],
     )
     find_streams(
@@ -137,7 +125,7 @@ def telephony(bench: Bench) -> None:
         "Twilio: round trips at 200 real-time streams",
         AT_FIXED_LOAD,
         kinds,
-        fixed_load(bench, "streams", 200),
+        open_loop(bench, "streams", 200),
         versus="cost",
     )
     find_streams(bench, "Twilio: real-time streams a core", kinds)
@@ -155,7 +143,7 @@ def playout(bench: Bench) -> None:
         "A handler's audio, paced by the clock: how late it comes to 400 callers",
         AT_FIXED_LOAD,
         bench.only(announcer),
-        fixed_load(bench, "listen", 400),
+        open_loop(bench, "listen", 400),
     )
 
 
@@ -212,12 +200,12 @@ def memory(bench: Bench) -> None:
 def storm(bench: Bench) -> None:
     """Count upgrades a second, and refusals, when all clients connect at once."""
     clients = 500 if bench.quick else 1000
-    measured = closed_loop(bench, "storm", clients, seconds=15)
 
     def once(server: Server) -> Report:
-        measured(server)  # in the storm that counts, the server has met so many clients before
+        # In the storm that counts, the server has met so many clients before.
+        server.load("storm", conns=clients, seconds=15)
         server.settle()
-        return measured(server)
+        return server.load("storm", conns=clients, seconds=15)
 
     bench.measure(
         f"Reconnect storm: {clients:,} clients connect and upgrade at once",

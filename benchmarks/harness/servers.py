@@ -12,14 +12,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.client import HTTPConnection
 from pathlib import Path
+from urllib.request import urlopen
 
 import psutil
 import trustme
 
 from harness.generator import BENCHMARKS, GENERATOR_CORE, SERVER_CORE, compiled
 from harness.talk import PCM, Talk
+from tests.peers.series import series_of
 
 ROOT = BENCHMARKS.parent
 START_SECONDS = 20.0
@@ -28,9 +29,11 @@ FAULTS = ("refused", "closed", "errors", "bad", "mismatched", "lost", "unsent")
 Report = dict[str, float]
 
 
-def with_faults(report: Report) -> Report:
-    """Return a generator's report with the number of all faults in it."""
-    return report | {"faults": sum(report.get(fault, 0) for fault in FAULTS)}
+def completed(report: Report) -> Report:
+    """Return a generator's report with all faults in one, and what an answer cost the server."""
+    each = report["server_core"] / report["rate"] if report["rate"] else 0
+    cost = {"per_core": 1 / each, "cost": 1e6 * each} if each else {}
+    return report | cost | {"faults": sum(report[fault] for fault in FAULTS)}
 
 
 class ServerError(Exception):
@@ -148,7 +151,7 @@ class Server:
             with said:
                 said.write(self.kind.talk.written(self.kind.path))
             try:
-                yield lambda: with_faults(json.loads(report.readline()))
+                yield lambda: completed(json.loads(report.readline()))
             finally:
                 generator.kill()
 
@@ -169,12 +172,8 @@ class Server:
 
     def metrics(self) -> dict[str, float]:
         """Return the value of each series on the service's own /metrics."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
-        with contextlib.closing(connection):
-            connection.request("GET", "/metrics")
-            lines = connection.getresponse().read().decode().splitlines()
-        series = (line.rpartition(" ") for line in lines if not line.startswith("#"))
-        return {name: float(value) for name, _, value in series}
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as page:
+            return series_of(page.read().decode())
 
 
 @contextlib.contextmanager
