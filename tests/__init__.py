@@ -15,7 +15,8 @@ Read them in this order; each step needs only the steps before it:
 10. console, deploy                 Chromium, Prometheus, HAProxy: marked `integration`
 
 `peers` has what stands at the other end. A server in this process is started by
-`peers/serving.py`; a process, by `peers/processes.py`.
+`peers/serving.py`; a process, by `peers/processes.py`. The benchmarks, too, use `peers/abuse.py`
+and what it needs.
 
 The rules:
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from operator import truediv
 from statistics import median
 from time import perf_counter
-from typing import NamedTuple
 
 from harness.generator import BENCHMARKS
 
@@ -26,15 +25,11 @@ def frames(pcm: bytes, size: int) -> list[bytes]:
     return [pcm[at : at + size] for at in range(0, len(pcm) - size + 1, size)]
 
 
-class Time(NamedTuple):
-    """The median time of a sound, in us, and the median of the rounds' ratios to the first's."""
+def compared(works: dict[str, Work], seconds: float) -> dict[str, tuple[float, float]]:
+    """Have each work convert its sounds, round after round, for that long in all.
 
-    us: float
-    ratio: float
-
-
-def compared(works: dict[str, Work], seconds: float) -> dict[str, Time]:
-    """Have each work convert its sounds, round after round, for that long in all."""
+    Returns medians over the rounds: the time of one sound, in us, and its ratio to the first's.
+    """
     rounds: dict[str, list[float]] = {name: [] for name in works}
     first = next(iter(rounds.values()))
     end = perf_counter() + seconds
@@ -45,6 +40,5 @@ def compared(works: dict[str, Work], seconds: float) -> dict[str, Time]:
                 convert(sound)
             rounds[name].append(1e6 * (perf_counter() - began) / len(sounds))
     return {
-        name: Time(median(times), median(map(truediv, times, first)))
-        for name, times in rounds.items()
+        name: (median(times), median(map(truediv, times, first))) for name, times in rounds.items()
     }
