@@ -51,3 +51,14 @@ async def last_words(call: Call) -> None:
         if event == Message("goodbye"):
             await call.send("goodbye")
             return
+
+
+async def as_asked(call: Call) -> None:
+    """Answer as the caller's parameters say."""
+    if "deaf" in call.parameters:
+        await trio.sleep_forever()
+    async for event in call.events():
+        if isinstance(event, Message) and "answers" in call.parameters:
+            await call.send(event.data)
+        if isinstance(event, bytes) and "plays" in call.parameters:
+            await call.play(event)
