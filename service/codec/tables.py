@@ -65,9 +65,7 @@ class Law:
         self, name: str, compress: Callable[[int], int], expand: Callable[[int], int]
     ) -> None:
         self.name = name
-        # Neither law looks at the two lowest bits, and each process builds these tables.
-        samples = (*range(0, 32768, 4), *range(-32768, 0, 4))
-        self.codes = b"".join([bytes([compress(sample)]) * 4 for sample in samples])
+        self.codes = bytes(compress(sample) for sample in (*range(32768), *range(-32768, 0)))
         self.samples = tuple(expand(code) for code in range(256))
 
 
