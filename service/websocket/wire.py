@@ -40,13 +40,14 @@ PING = Frame(Opcode.PING, b"").serialize(mask=False)
 def frame(message: bytes | str) -> bytes:
     """Return the message as one unmasked, unfragmented frame (RFC 6455, 5.2)."""
     if isinstance(message, bytes):
-        return _binary_header(len(message)) + message
+        return binary_header(len(message)) + message
     payload = message.encode()
     return _text_header(len(payload)) + payload
 
 
 @lru_cache(maxsize=1024)
-def _binary_header(size: int) -> bytes:
+def binary_header(size: int) -> bytes:
+    """Return what stands before the payload of a whole binary message of that size."""
     return _header(_BINARY, size)
 
 
