@@ -81,6 +81,7 @@ class Hearing:
         if self._next_due:
             self._jitter_seconds.add(abs(now - self._next_due))
         self._next_due = now + self._seconds
+        # The usual case of `keep`, by itself: what is handed over never waits in the inbox.
         if self._waiting is not None:
             self._hand_over(pcm)
             self._queue_seconds.add(0)
